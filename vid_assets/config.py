@@ -1,0 +1,469 @@
+"""The one configuration file: its sections, their defaults and limits, and errors that say what to do.
+
+Every section is a strict pydantic model: an unknown key, a wrong type or a value outside its range is a
+`ConfigError` naming the path of the key, what is allowed, and the nearest valid name. Nothing here imports
+Dagster or anything heavy. Which section enters which asset's fingerprint is decided in `vid_assets.stages`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+PRESETS = Path(__file__).parent / "presets"
+
+#: Latent space that each denoiser preset was designed for, and the kind of text states that it reads.
+#: Kept here, not in `model/`, because a preset that wants another latent space is refused at config load.
+MODEL_PRESETS: dict[str, dict[str, str]] = {
+    "tiny-dit": {"latent_family": "hunyuan_video", "text_family": "t5"},
+}
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class ConfigError(ValueError):
+    """The configuration file cannot be used; the message names each key and what is allowed there."""
+
+
+class Section(BaseModel):
+    """Base of every section: strict, immutable, and documented by its fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
+
+
+class Source(Section):
+    """One place that footage comes from: a folder, as a path or an fsspec URI."""
+
+    uri: str
+    include: tuple[str, ...] = ("**/*",)
+    exclude: tuple[str, ...] = ()
+
+
+class Batching(Section):
+    """How new files are grouped into ingest batches. A batch is closed by whichever limit comes first."""
+
+    max_files: int = Field(64, ge=1)
+    max_bytes: int = Field(20_000_000_000, ge=1)
+
+
+class Ingest(Section):
+    """Watching for new footage: a file is taken once its size was unchanged for `settle_s` seconds."""
+
+    settle_s: float = Field(5.0, ge=0.0)
+    sensor_interval_s: int = Field(30, ge=1)
+    watch: bool = Field(False, description="start the sensors with the daemon, without a click in the web UI")
+    readable_share_min: Fraction = Field(0.5, description="a batch with fewer readable files stops there")
+
+
+class Shots(Section):
+    """Where a source is divided into clips. Adaptive threshold, window and length as swept for PySceneDetect."""
+
+    splitter: Literal["adaptive", "none"] = "adaptive"
+    adaptive_threshold: float = Field(3.5, gt=0)
+    adaptive_window: int = Field(3, ge=1, description="frames on each side")
+    min_content_delta: float = Field(15.0, ge=0, description="mean HSV difference a cut has at least, 0-255")
+    fade_luma: float = Field(12.0, ge=0, le=255, description="frames with a mean luma below are in a fade")
+    trim_s: float = Field(0.1, ge=0, description="left out on each side of a cut")
+    max_clip_s: float = Field(16.0, gt=0, description="longer shots are divided, never rejected")
+
+
+class Policy(Section):
+    """Limits that a clip must keep. A rule set to null is switched off. Units are in `curation.policy.RULES`."""
+
+    decoded_ratio_min: float | None = Field(0.98, ge=0, le=1)
+    corrupt_frames_max: float | None = Field(0, ge=0)
+    duration_min: float | None = Field(2.0, ge=0)
+    fps_min: float | None = Field(16.0, ge=0)
+    bits_per_pixel_min: float | None = Field(0.02, ge=0)
+    aspect_min: float | None = Field(1 / 3, gt=0)
+    aspect_max: float | None = Field(3.0, gt=0)
+    short_side_min: float | None = Field(256, ge=1)
+    residual_cut_max: float | None = Field(1.0, ge=0)
+    near_duplicate_share_max: float | None = Field(0.25, ge=0, le=1)
+    longest_freeze_max: float | None = Field(0.5, ge=0)
+    timestamp_step_max: float | None = Field(2.5, ge=1)
+    flicker_max: float | None = Field(3.0, ge=0)
+    luma_min: float | None = Field(20.0, ge=0, le=255)
+    luma_max: float | None = Field(180.0, ge=0, le=255)
+    black_share_max: float | None = Field(0.05, ge=0, le=1)
+    clipped_share_max: float | None = Field(0.05, ge=0, le=1)
+    sharpness_min: float | None = Field(60.0, ge=0)
+    motion_min: float | None = Field(0.0005, ge=0)
+    motion_max: float | None = Field(0.10, ge=0)
+    shot_rate_max: float | None = Field(0.85, gt=0)
+    kept_area_min: float | None = Field(0.6, ge=0, le=1)
+
+
+class Duplicates(Section):
+    """Near duplicates: clips whose perceptual hashes differ in at most `max_distance` of 64 bits."""
+
+    max_distance: int = Field(6, ge=0, le=16)
+
+
+class ModelSource(Section):
+    """Pretrained weights: a local folder, or a repository of the model hub with its revision."""
+
+    source: str
+    revision: str | None = None
+    subfolder: str | None = None
+
+
+class TextEncoder(ModelSource):
+    """The text encoder whose states condition the denoiser."""
+
+    family: Literal["t5"] = "t5"
+    max_tokens: int = Field(256, ge=1)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+class Vae(ModelSource):
+    """The VAE whose latent space this home holds, and the encode settings that change its latents."""
+
+    family: Literal["hunyuan_video"] = "hunyuan_video"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    tiling: bool = False
+    note: str | None = Field(None, description="shown in metadata, e.g. 'untrained'; not part of any key")
+
+
+class Encoding(Section):
+    """How latents are stored, and how the work is cut. Batch, flush and threads do not change a latent."""
+
+    posterior: Literal["moments", "mean"] = "moments"
+    batch_size: int = Field(4, ge=1)
+    flush_rows: int = Field(64, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(None, ge=1, description="torch threads; null leaves torch's choice")
+
+
+_BUCKET = re.compile(r"^(\d+)x(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?$")
+
+
+class Bucket(Section):
+    """A shape that training batches have: frames x height x width at a frame rate. One frame is an image."""
+
+    frames: int = Field(ge=1)
+    height: int = Field(ge=8)
+    width: int = Field(ge=8)
+    fps: float | None = Field(None, gt=0)
+
+    @property
+    def name(self) -> str:
+        """The bucket in the grammar of the config, e.g. `17x96x128@8`; an image has no rate."""
+        rate = f"@{self.fps:g}" if self.fps else ""
+        return f"{self.frames}x{self.height}x{self.width}{rate}"
+
+    @property
+    def kind(self) -> str:
+        """`image` for one frame, else `video`."""
+        return "image" if self.frames == 1 else "video"
+
+    @classmethod
+    def parse(cls, text: str) -> Bucket:
+        """Read `FRAMESxHEIGHTxWIDTH@FPS`; videos need a rate, images must not have one."""
+        match = _BUCKET.match(text)
+        if not match:
+            raise ValueError(
+                f"{text!r} is no bucket; write frames x height x width @ fps, such as 17x96x128@8 or 1x96x128"
+            )
+        frames, height, width = (int(match[i]) for i in (1, 2, 3))
+        fps = float(match[4]) if match[4] else None
+        if frames == 1 and fps:
+            raise ValueError(f"{text!r}: an image bucket has no frame rate; write 1x{height}x{width}")
+        if frames > 1 and not fps:
+            raise ValueError(f"{text!r}: a video bucket needs its frame rate, such as {text}@24")
+        if frames % 4 != 1:
+            low = frames - (frames - 1) % 4
+            raise ValueError(
+                f"{text!r}: frames must be 4k+1 for a 4x8x8 VAE; the valid neighbours are {low} and {low + 4}"
+            )
+        if height % 16 or width % 16:
+            raise ValueError(f"{text!r}: height and width must be multiples of 16 (8x VAE, 2x patches)")
+        return cls(frames=frames, height=height, width=width, fps=fps)
+
+
+class Stage(Section):
+    """One stage of the curriculum: what it trains on, for how long, and from which weights it starts."""
+
+    name: Name
+    buckets: tuple[str, ...] = Field(min_length=1)
+    image_share: Fraction = Field(0.0, description="declared share of samples that are images")
+    steps: int = Field(ge=1)
+    batch_size: int = Field(4, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    warmup_steps: int = Field(10, ge=0)
+    grad_clip: float = Field(1.0, gt=0)
+    ema_decay: float = Field(0.98, ge=0, lt=1)
+    start_from: Literal["ema", "raw"] = Field("ema", description="which weights of the stage before")
+    checkpoint_every: int = Field(100, ge=1)
+
+    @field_validator("buckets")
+    @classmethod
+    def _buckets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(Bucket.parse(text).name for text in value)
+        if len(set(names)) != len(names):
+            raise ValueError("a bucket is listed twice")
+        return names
+
+    @model_validator(mode="after")
+    def _mix(self) -> Stage:
+        kinds = {bucket.kind for bucket in self.parsed_buckets}
+        if self.image_share > 0 and "image" not in kinds:
+            raise ValueError(
+                f"image_share is {self.image_share:g}, but no bucket has one frame; add one such as 1x96x128"
+            )
+        if self.image_share < 1 and "video" not in kinds:
+            raise ValueError(
+                f"image_share is {self.image_share:g}, but no bucket is a video; add one or set image_share: 1"
+            )
+        if self.image_share == 0 and "image" in kinds:
+            raise ValueError("an image bucket is listed, but image_share is 0; declare the share or remove the bucket")
+        if self.image_share == 1 and "video" in kinds:
+            raise ValueError("a video bucket is listed, but image_share is 1; declare the share or remove the bucket")
+        return self
+
+    @property
+    def parsed_buckets(self) -> tuple[Bucket, ...]:
+        return tuple(Bucket.parse(text) for text in self.buckets)
+
+
+class Objective(Section):
+    """What the denoiser learns. Flow matching: target = noise - data, with a time shift."""
+
+    name: Literal["flow_matching"] = "flow_matching"
+    shift: float = Field(3.0, gt=0)
+    time_sampling: Literal["logit_normal", "uniform"] = "logit_normal"
+
+
+class Experiment(Section):
+    """A training recipe; one partition of the training assets."""
+
+    model: Literal[tuple(MODEL_PRESETS)] = "tiny-dit"  # type: ignore[valid-type]
+    objective: Objective = Objective()
+    seed: int = 0
+    caption_dropout: Fraction = 0.1
+    weight_decay: float = Field(0.01, ge=0)
+
+
+class Train(Section):
+    """How training runs are started. None of this changes what is learned."""
+
+    automatic: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(None, ge=1)
+
+
+class Heldout(Section):
+    """Share of the videos kept out of training, chosen by a hash that never changes."""
+
+    share: Fraction = 0.1
+    minimum: int = Field(0, ge=0, description="at least so many held-out groups, taken in hash order")
+
+
+class Evaluation(Section):
+    """What is generated and measured after each stage."""
+
+    videos: int = Field(2, ge=0)
+    sampling_steps: int = Field(20, ge=1)
+    fps: int = Field(8, ge=1)
+    seed: int = 0
+
+
+class Schedule(Section):
+    """When the nightly job runs, and whether it is on without a click in the web UI."""
+
+    enabled: bool = False
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+
+
+class Config(Section):
+    """The whole file. `sources`, `vae`, `stages` and `experiments` have no default: they are yours to say."""
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    batching: Batching = Batching()
+    ingest: Ingest = Ingest()
+    shots: Shots = Shots()
+    policy: Policy = Policy()
+    duplicates: Duplicates = Duplicates()
+    vae: Vae
+    text_encoder: TextEncoder | None = None
+    encoding: Encoding = Encoding()
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    experiments: dict[Name, Experiment] = Field(min_length=1)
+    train: Train = Train()
+    heldout: Heldout = Heldout()
+    evaluation: Evaluation = Evaluation()
+    schedule: Schedule = Schedule()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stages: names must differ, got {', '.join(names)}")
+        for name, experiment in self.experiments.items():
+            wants = MODEL_PRESETS[experiment.model]
+            if wants["latent_family"] != self.vae.family:
+                raise ValueError(
+                    f"experiments.{name}.model: {experiment.model} needs latents of {wants['latent_family']}, but this "
+                    f"home's vae.family is {self.vae.family}; use another preset, or another VID_ASSETS_HOME"
+                )
+            if self.text_encoder and wants["text_family"] != self.text_encoder.family:
+                raise ValueError(
+                    f"experiments.{name}.model: {experiment.model} needs text states of {wants['text_family']}, but "
+                    f"text_encoder.family is {self.text_encoder.family}; use another preset, or another VID_ASSETS_HOME"
+                )
+        return self
+
+    @property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """Every bucket that some stage trains on, once, in order of name."""
+        return tuple(Bucket.parse(name) for name in sorted({name for stage in self.stages for name in stage.buckets}))
+
+    def stage(self, name: str) -> Stage:
+        """The stage called `name`."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def previous_stage(self, name: str) -> Stage | None:
+        """The stage whose checkpoint `name` starts from, None for the first."""
+        names = [stage.name for stage in self.stages]
+        index = names.index(name)
+        return self.stages[index - 1] if index else None
+
+
+def home() -> str:
+    """The folder (or fsspec URI) that holds all data: `VID_ASSETS_HOME`, by default `data` beside the project."""
+    value = os.environ.get("VID_ASSETS_HOME") or "data"
+    return value if "://" in value else str(Path(value).expanduser().resolve())
+
+
+def config_path() -> Path:
+    """The configuration file: `VID_ASSETS_CONFIG`, by default the demo preset."""
+    value = os.environ.get("VID_ASSETS_CONFIG")
+    return Path(value).expanduser().resolve() if value else PRESETS / "demo.yaml"
+
+
+def load_config(path: str | Path | None = None) -> Config:
+    """Read and validate the configuration file.
+
+    `${VID_ASSETS_HOME}` and other environment variables in strings are expanded; a relative local path is taken
+    from the folder of the file. Raises `ConfigError` when the file is missing, is not YAML, or breaks a rule.
+    """
+    import yaml
+
+    path = Path(path) if path else config_path()
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; set VID_ASSETS_CONFIG to your configuration file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: the file must be a mapping of sections ({', '.join(Config.model_fields)})")
+    return parse_config(data, base=path.parent, name=str(path))
+
+
+def parse_config(data: dict[str, Any], base: Path | None = None, name: str = "config") -> Config:
+    """Validate `data` as a `Config`; `base` is the folder that relative paths start from."""
+    expanded = _expand(data, name)
+    try:
+        config = Config.model_validate(expanded)
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        raise ConfigError(f"{name}:\n" + "\n".join(f"  {line}" for line in lines)) from None
+    return _absolute(config, base or Path.cwd())
+
+
+def _expand(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        if match[1] == "VID_ASSETS_HOME":
+            return home()
+        if match[1] not in os.environ:
+            raise ConfigError(f"{where}: the environment variable {match[1]} is not set")
+        return os.environ[match[1]]
+
+    return re.sub(r"\$\{(\w+)\}", variable, value)
+
+
+def _absolute(config: Config, base: Path) -> Config:
+    """Make local paths absolute. A VAE or text encoder that is no existing folder stays as it is: a hub id."""
+
+    def folder(text: str) -> str:
+        return text if "://" in text else str((base / Path(text).expanduser()).resolve())
+
+    def weights(section: ModelSource) -> ModelSource:
+        text = section.source
+        local = text.startswith((".", "/", "~")) or (base / text).exists()
+        return section.model_copy(update={"source": folder(text)}) if local else section
+
+    return config.model_copy(
+        update={
+            "sources": tuple(source.model_copy(update={"uri": folder(source.uri)}) for source in config.sources),
+            "vae": weights(config.vae),
+            "text_encoder": weights(config.text_encoder) if config.text_encoder else None,
+        }
+    )
+
+
+def _explain(error: Any) -> str:
+    """One validation error as: path of the key, what is wrong, what is allowed, the nearest valid name."""
+    location = [part for part in error["loc"]]
+    path = ".".join(str(part) for part in location) or "(top level)"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        allowed = _fields_at(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return (
+            f"{path}: unknown key{hint} Allowed here: {', '.join(allowed)}"
+            if hint
+            else (f"{path}: unknown key. Allowed here: {', '.join(allowed)}")
+        )
+    if error["type"] == "literal_error":
+        near = difflib.get_close_matches(str(error["input"]), re.findall(r"'([^']+)'", message), n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{path}: {message}, got {error['input']!r}{hint}"
+    if error["type"] == "missing":
+        return f"{path}: this key is required"
+    if error["type"] == "value_error":
+        return message if not location else f"{path}: {message}"
+    return f"{path}: {message}, got {error['input']!r}"
+
+
+def _fields_at(location: list[Any]) -> list[str]:
+    """Names of the keys that the section at `location` has."""
+    model: Any = Config
+    for part in location:
+        if isinstance(part, int) or not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue
+        if part not in model.model_fields:
+            continue
+        model = _section_type(model.model_fields[part].annotation)
+        if model is None:
+            return []
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _section_type(annotation: Any) -> Any:
+    """The section class inside an annotation such as `tuple[Stage, ...]` or `TextEncoder | None`."""
+    from typing import get_args
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in get_args(annotation):
+        found = _section_type(argument)
+        if found is not None:
+            return found
+    return None
