@@ -1,0 +1,1 @@
+"""Opening, probing and decoding of source files. Knows neither Dagster nor the tables."""
