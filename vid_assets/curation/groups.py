@@ -1,0 +1,55 @@
+"""The groups of statistics: their versions, and what one group of one source holds. Light: imports no decoder.
+
+A group has a version, to be bumped by hand whenever what it holds changes; what each holds is in `measures`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+#: Long side of the picture that all measures but sharpness read, in pixels. Smaller sources keep their size.
+LONG_SIDE = 320
+
+#: A column of values by name, a value or None for each timestamp.
+Columns = dict[str, list[float | None]]
+
+#: Group name -> version.
+GROUPS: dict[str, str] = {
+    "proof": "1",
+    "light": "1",
+    "change": "1",
+    "motion": "1",
+    "hashes": "1",
+    "thumbnails": "1",
+}
+
+
+@dataclass
+class GroupStats:
+    """One group of statistics of one source.
+
+    `timestamps` are seconds on the file's own presentation clock, ascending; each list in `stats` has one value, or
+    None for not measured, per timestamp. The fields from `decoded_ratio` to `packet_hash` belong to the group
+    `proof` and are None in the others:
+
+    - decoded_ratio: decoded frames over those that the header claims; where it claims no number, over the packets,
+      or the decoded time over the claimed duration, whichever is less.
+    - corrupt_frames: frames that may show damage (`stats["corrupt"]`).
+    - packet_errors: packets that are flagged as damaged, or that the decoder refused.
+    - packet_hash: SHA-256 (hex) of the packets of the stream; of the upright pixels for a still.
+
+    `status` of the proof is `failed` unless every frame decodes without a sign of damage; of another group, when
+    nothing could be measured.
+    """
+
+    group: str
+    version: str
+    timestamps: list[float] = field(default_factory=list)
+    stats: Columns = field(default_factory=dict)
+    thumbnails: list[tuple[float, bytes]] = field(default_factory=list)
+    decoded_ratio: float | None = None
+    corrupt_frames: int | None = None
+    packet_errors: int | None = None
+    packet_hash: str | None = None
+    status: str = "ok"
+    error: str | None = None

@@ -1,0 +1,156 @@
+"""The one decode of curation. Belongs here: the pass over a source that fills every group of statistics, and the proof.
+
+A group has a version, to be bumped by hand whenever what it holds changes; what each holds is in `measures`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from vid_assets.curation.groups import GROUPS, GroupStats
+from vid_assets.curation.measures import Change, Hashes, Light, Measure, Motion, Thumbnails
+from vid_assets.curation.picture import Picture, Scaler, StillPicture, VideoPicture
+from vid_assets.footage.reader import DecodeError, VideoReader
+from vid_assets.footage.stills import read_image
+
+_MEASURES: dict[str, Callable[[Mapping[str, Any]], Measure]] = {
+    "light": lambda video: Light(),
+    "change": lambda video: Change(),
+    "motion": lambda video: Motion(),
+    "hashes": lambda video: Hashes(),
+    "thumbnails": lambda video: Thumbnails(video.get("duration_s")),
+}
+
+
+def measure(path: str, video: Mapping[str, Any], groups: Collection[str]) -> dict[str, GroupStats]:
+    """Decode the source at `path` once and fill the asked groups.
+
+    `video` is a row of the table `videos` with status ok. Bad content never raises: it gives groups with status
+    `failed`. An `OSError` of the file system does propagate, and a `ValueError` for an unknown group.
+    """
+    unknown = set(groups) - set(GROUPS)
+    if unknown:
+        raise ValueError(f"no such group of statistics: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    with open(path, "rb"):
+        pass
+    measures = {name: _MEASURES[name](video) for name in GROUPS if name in groups and name in _MEASURES}
+    proof = _still(path, measures) if video["kind"] == "image" else _video(path, video, measures)
+    results = {name: _group(name, item, proof) for name, item in measures.items()}
+    return {name: proof if name == "proof" else results[name] for name in GROUPS if name in groups}
+
+
+def _group(name: str, item: Measure, proof: GroupStats) -> GroupStats:
+    result = GroupStats(name, GROUPS[name], item.timestamps, item.stats, item.thumbnails)
+    if not proof.timestamps:
+        result.status, result.error = "failed", proof.error
+    return result
+
+
+def _feed(measures: Mapping[str, Measure], picture: Picture) -> None:
+    for item in measures.values():
+        item.add(picture)
+
+
+def _still(path: str, measures: Mapping[str, Measure]) -> GroupStats:
+    proof = GroupStats("proof", GROUPS["proof"], stats={"corrupt": [], "bytes": []})
+    try:
+        image = read_image(path)
+    except DecodeError as error:
+        proof.status, proof.error, proof.decoded_ratio = "failed", error.reason, 0.0
+        return proof
+    _feed(measures, StillPicture(image))
+    proof.timestamps, proof.stats = [0.0], {"corrupt": [0.0], "bytes": [None]}
+    proof.decoded_ratio, proof.corrupt_frames, proof.packet_errors = 1.0, 0, 0
+    proof.packet_hash = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+    return proof
+
+
+def _video(path: str, video: Mapping[str, Any], measures: Mapping[str, Measure]) -> GroupStats:
+    import av
+
+    reader = VideoReader(path, video["stream_index"])
+    scaler = Scaler(video["rotation"] or 0)
+    timestamps: list[float] = []
+    stamps: list[int] = []
+    flagged: list[bool] = []
+    keys: list[bool] = []
+    misplaced = 0
+    rotation = video["rotation"] or 0
+    error = None
+    try:
+        for frame in reader.av_frames():
+            time_s = frame.time
+            if time_s is None or frame.pts is None or (timestamps and time_s <= timestamps[-1]):
+                misplaced += 1
+                continue
+            if not timestamps and -frame.rotation % 360 != rotation:
+                error = f"frames ask to be turned by {-frame.rotation % 360} degrees, the header by {rotation}"
+            timestamps.append(time_s)
+            stamps.append(frame.pts)
+            flagged.append(frame.is_corrupt)
+            keys.append(frame.key_frame)
+            if measures:
+                _feed(measures, VideoPicture(frame, time_s, scaler))
+    except av.FFmpegError as problem:
+        error = f"the pictures cannot be converted: {problem.strerror or problem}"
+    corrupt = _damaged(timestamps, flagged, keys, reader.error_times)
+    proof = GroupStats("proof", GROUPS["proof"], timestamps)
+    proof.stats = {
+        "corrupt": [float(value) for value in corrupt],
+        "bytes": [_as_float(reader.packet_sizes.get(stamp)) for stamp in stamps],
+    }
+    proof.decoded_ratio = _decoded_ratio(video, reader, timestamps)
+    proof.corrupt_frames = sum(corrupt)
+    proof.packet_errors = reader.packet_errors
+    proof.packet_hash = reader.packet_hash
+    proof.error = error or _complaint(reader, timestamps, misplaced, proof.corrupt_frames)
+    proof.status = "failed" if proof.error else "ok"
+    return proof
+
+
+def _as_float(value: int | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _damaged(times: list[float], flagged: list[bool], keys: list[bool], error_times: list[float]) -> list[bool]:
+    """Which frames may show damage: those flagged, and all after a flagged frame or a lost packet up to the next key
+    frame. A decoder flags only frames whose own data is broken, but those that refer to them show it as well."""
+    damage = np.sort([time for time, bad in zip(times, flagged, strict=True) if bad] + error_times)
+    key_times = np.array([time for time, key in zip(times, keys, strict=True) if key])
+    damaged = []
+    for time, bad in zip(times, flagged, strict=True):
+        last_damage = np.searchsorted(damage, time, side="right") - 1
+        last_key = np.searchsorted(key_times, time, side="right") - 1
+        hit = last_damage >= 0 and (last_key < 0 or damage[last_damage] > key_times[last_key])
+        damaged.append(bool(bad or hit))
+    return damaged
+
+
+def _decoded_ratio(video: Mapping[str, Any], reader: VideoReader, times: list[float]) -> float | None:
+    claimed = video.get("claimed_frames")
+    if claimed:
+        return len(times) / max(1, claimed - reader.discarded)
+    if not reader.packets:
+        return None
+    ratio = len(times) / max(1, reader.packets - reader.discarded)
+    if len(times) > 1 and video.get("duration_s"):
+        # A Matroska file that is cut off reads to its new end without any error; only the claimed duration tells
+        end = times[-1] + float(np.median(np.diff(times)))
+        ratio = min(ratio, end / video["duration_s"])
+    return ratio
+
+
+def _complaint(reader: VideoReader, times: list[float], misplaced: int, corrupt: int) -> str | None:
+    if not times:
+        return f"no frame can be decoded ({reader.error})" if reader.error else "the stream holds no frame"
+    if reader.packet_errors:
+        return f"{reader.packet_errors} damaged of {reader.packets} packets; {reader.error}"
+    if misplaced:
+        return f"{misplaced} frames have no presentation time, or one that goes backwards"
+    if corrupt:
+        return f"{corrupt} of {len(times)} frames may show damage"
+    return None

@@ -1,0 +1,60 @@
+import pytest
+
+from vid_assets.config import Policy
+from vid_assets.curation.policy import RULES, judge
+from vid_assets.curation.scores import METRICS
+
+GOOD = {
+    "decoded_ratio": 1.0,
+    "corrupt_frames": 0.0,
+    "duration": 4.0,
+    "fps": 24.0,
+    "bits_per_pixel": 0.1,
+    "aspect": 1.78,
+    "short_side": 720.0,
+    "residual_cut": 0.2,
+    "near_duplicate_share": 0.0,
+    "longest_freeze": 0.0,
+    "timestamp_step": 1.0,
+    "flicker": 0.2,
+    "luma": 110.0,
+    "black_share": 0.0,
+    "clipped_share": 0.0,
+    "sharpness": 300.0,
+    "motion": 0.02,
+    "motion_peak": 0.05,
+    "shot_rate": 0.1,
+    "kept_area": 1.0,
+}
+
+
+def test_there_is_exactly_one_rule_per_limit_in_the_configuration():
+    assert sorted(rule.name for rule in RULES) == sorted(Policy.model_fields)
+    assert all(rule.metric in METRICS and rule.op in (">=", "<=") and rule.doc for rule in RULES)
+    assert all(rule.name.endswith("_min" if rule.op == ">=" else "_max") for rule in RULES)
+
+
+def test_a_good_clip_is_accepted_and_a_value_at_the_limit_too():
+    assert judge("video", GOOD, Policy()) == []
+    assert judge("video", GOOD | {"duration": 2.0, "longest_freeze": 0.5}, Policy()) == []
+
+
+def test_all_broken_rules_are_named_with_value_and_limit():
+    failures = judge("video", GOOD | {"duration": 0.5, "sharpness": 3.0, "motion": 0.5}, Policy())
+    assert [(failure.rule, failure.value, failure.limit) for failure in failures] == [
+        ("duration_min", 0.5, 2.0),
+        ("sharpness_min", 3.0, 60.0),
+        ("motion_max", 0.5, 0.10),
+    ]
+
+
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_what_was_not_measured_is_a_failure_of_its_own(value):
+    (failure,) = judge("video", GOOD | {"flicker": value}, Policy())
+    assert (failure.rule, failure.value, failure.limit) == ("not_measured:flicker_max", None, 3.0)
+
+
+def test_rules_that_do_not_apply_to_stills_or_are_off_are_skipped():
+    still = GOOD | dict.fromkeys(["duration", "fps", "motion", "flicker", "shot_rate", "longest_freeze"])
+    assert judge("image", still, Policy()) == []
+    assert judge("video", GOOD | {"sharpness": 1.0}, Policy(sharpness_min=None)) == []
