@@ -1,0 +1,154 @@
+"""Plots as PNG bytes: losses of a run, how many clips each step leaves, how a metric lies to its limit.
+
+Figures are made without pyplot: it imports slowly, keeps figures alive, and is not safe in threads.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+_MAIN, _FAINT, _BAD, _GREY = "#2563a8", "#b5cbe4", "#b8281f", "#5d6268"
+
+
+def loss_plot(losses: Sequence[float], title: str = "", *, steps: Sequence[int] | None = None) -> bytes:
+    """Losses by training step with their moving average; `steps` are 1, 2, 3, ... unless given.
+
+    A loss that is not finite leaves a gap, marked below. Raises `ValueError` if `steps` has another length.
+    """
+    if steps is not None and len(steps) != len(losses):
+        raise ValueError(f"{len(steps)} steps for {len(losses)} losses")
+    at = np.asarray(steps if steps is not None else np.arange(1, len(losses) + 1))
+    values = np.asarray(losses, dtype=float)
+    figure, axes = _figure(title)
+    finite = np.isfinite(values)
+    if not finite.any():
+        return _nothing(figure, axes, "no finite loss" if len(values) else "no losses yet")
+    # A handful of losses are points; many are a band behind their average.
+    span = max(len(values) // 20, 1)
+    if span == 1:
+        axes.plot(at, np.where(finite, values, np.nan), "o-", color=_MAIN, markersize=3.5)
+    else:
+        axes.plot(at, np.where(finite, values, np.nan), color=_FAINT, linewidth=0.9, label="loss")
+        axes.plot(at, _moving_mean(values, span), color=_MAIN, linewidth=2, label=f"mean of {span}")
+        axes.legend(frameon=False)
+    if not finite.all():
+        axes.plot(at[~finite], np.full((~finite).sum(), values[finite].min()), "x", color=_BAD)
+        axes.text(0.99, 0.02, f"{(~finite).sum()} not finite", transform=axes.transAxes, ha="right", color=_BAD)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _png(figure)
+
+
+def funnel(counts: Sequence[tuple[str, int]], title: str = "") -> bytes:
+    """Bars from top to bottom, one for each (label, number): what each step leaves, and its share of the first.
+
+    A number above the first (clips are more than files) has no share.
+    """
+    figure, axes = _figure(title, height=0.9 + 0.42 * max(len(counts), 2))
+    if not counts:
+        return _nothing(figure, axes, "nothing counted yet")
+    numbers = [number for _, number in counts]
+    rows = range(len(counts))
+    axes.barh(rows, numbers, color=_MAIN, height=0.68)
+    most = max(*numbers, 1)
+    for row, number in zip(rows, numbers):
+        share = f"  ({number / numbers[0]:.0%})" if row and number <= numbers[0] > 0 else ""
+        axes.text(number + most * 0.01, row, f"{number:,}{share}", va="center", color=_GREY)
+    axes.set_yticks(rows, [label for label, _ in counts])
+    axes.set_xlim(0, most * 1.2)
+    axes.invert_yaxis()
+    axes.grid(False)
+    axes.xaxis.set_visible(False)
+    axes.spines[["bottom", "left"]].set_visible(False)
+    axes.tick_params(left=False)
+    return _png(figure)
+
+
+def histogram(
+    values: Sequence[float | None],
+    title: str = "",
+    *,
+    unit: str = "",
+    limit: float | None = None,
+    op: str | None = None,
+) -> bytes:
+    """How a metric is distributed, with its limit as a line; values that the limit rejects are red.
+
+    `op` is ">=" or "<=", what a value has to be to the limit. None and values that are not finite are no number: they
+    are counted in the corner and not drawn.
+    """
+    if (limit is None) != (op is None) or op not in (None, ">=", "<="):
+        raise ValueError(f"limit and op (>= or <=) belong together, got {limit!r} and {op!r}")
+    known = np.array([value for value in values if value is not None and math.isfinite(value)], dtype=float)
+    figure, axes = _figure(title)
+    if not len(known):
+        return _nothing(figure, axes, f"none of {len(values)} measured" if len(values) else "no values yet")
+    edges = _edges(known, limit)
+    passes = np.ones(len(known), bool) if limit is None else (known >= limit if op == ">=" else known <= limit)
+    axes.hist(known[passes], bins=edges.tolist(), color=_MAIN)
+    axes.hist(known[~passes], bins=edges.tolist(), color=_BAD)
+    notes = []
+    if limit is not None:
+        axes.axvline(limit, color="black", linewidth=1.2, linestyle="--")
+        notes.append(f"{op} {limit:g}: {passes.sum()} of {len(known)} pass")
+    if len(known) < len(values):
+        notes.append(f"{len(values) - len(known)} not measured")
+    axes.set_title("\n".join(notes), loc="right", fontsize=9, color=_GREY)
+    axes.set_xlabel(unit)
+    axes.set_ylabel("clips")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return _png(figure)
+
+
+def _edges(known: np.ndarray, limit: float | None) -> np.ndarray:
+    """Edges of equal bins, one of them the limit, so that no bar holds kept and rejected values."""
+    origin = known.min() if limit is None else limit
+    low, high = min(known.min(), origin), max(known.max(), origin)
+    width = (high - low) / min(max(len(known) // 3, 8), 40) or 1.0
+    first, last = math.floor((low - origin) / width), math.ceil((high - origin) / width)
+    return origin + width * np.arange(first, max(last, first + 1) + 1)
+
+
+def _moving_mean(values: np.ndarray, span: int) -> np.ndarray:
+    """Mean of the last `span` finite values, nan where there is none."""
+    finite = np.isfinite(values)
+    total = np.cumsum(np.concatenate([[0.0], np.where(finite, values, 0.0)]))
+    count = np.cumsum(np.concatenate([[0], finite]))
+    start = np.maximum(np.arange(len(values)) + 1 - span, 0)
+    end = np.arange(len(values)) + 1
+    many = count[end] - count[start]
+    return np.where(many > 0, (total[end] - total[start]) / np.maximum(many, 1), np.nan)
+
+
+def _figure(title: str, width: float = 7.2, height: float = 3.2) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="#e4e4e2", linewidth=0.7)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _nothing(figure: Figure, axes: Axes, words: str) -> bytes:
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=_GREY)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

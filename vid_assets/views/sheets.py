@@ -1,0 +1,174 @@
+"""Contact sheets and filmstrips, and how an image gets into Markdown.
+
+Pictures come as uint8 RGB arrays (H, W, 3) or as encoded bytes (JPEG, PNG, WebP); results are JPEG bytes that keep
+below `limit` bytes, because the web UI stores them in its event log. To fit, quality and then scale go down; what
+still does not fit is left out and counted on the sheet ("+N more").
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Picture = bytes | np.ndarray | None
+Tile = tuple[Picture, Sequence[str]]
+
+#: Bytes that a picture in the web UI may have.
+LIMIT = 150_000
+
+_PAPER, _INK, _FAINT, _EMPTY = (250, 250, 248), (32, 34, 38), (112, 116, 122), (214, 214, 210)
+_MARKS = {"✓": (22, 122, 62), "✗": (184, 40, 34)}
+_GAP, _FONT_SIZE = 10, 13
+_QUALITIES, _SCALES = (88, 78, 66, 54), (1.0, 0.8, 0.65, 0.5)
+
+
+def contact_sheet(
+    tiles: Sequence[Tile],
+    columns: int = 4,
+    title: str = "",
+    *,
+    tile_width: int = 220,
+    most: int = 40,
+    limit: int = LIMIT,
+) -> bytes:
+    """A grid of pictures with lines of text below each, as JPEG bytes.
+
+    A tile is (picture, lines); a picture of None (nothing could be decoded) is shown as such. Lines too long for the
+    tile are shortened by "…"; a line that starts with ✓ is green, with ✗ red. At most `most` tiles are shown and the
+    rest counted. Raises `ValueError` for no columns, for bytes that are no image, and when not even one tile fits
+    into `limit` bytes.
+    """
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, got {columns}")
+    pictures = [_open(picture, f"tile {number}") for number, (picture, _) in enumerate(tiles[:most])]
+    lines = [list(text) for _, text in tiles[:most]]
+    shown = len(pictures)
+    while True:
+        more = len(tiles) - shown
+        for scale in _SCALES:
+            sheet = _grid(pictures[:shown], lines[:shown], columns, title, round(tile_width * scale), more)
+            for quality in _QUALITIES:
+                data = _jpeg(sheet, quality)
+                if len(data) <= limit:
+                    return data
+        if shown <= 1:
+            raise ValueError(f"a contact sheet of one tile needs more than {limit} bytes")
+        shown = shown * 2 // 3
+
+
+def filmstrip(
+    frames: np.ndarray, count: int = 8, *, labels: Sequence[str] = (), frame_width: int = 200, limit: int = LIMIT
+) -> bytes:
+    """`count` frames, evenly spaced from the first to the last, side by side as JPEG bytes.
+
+    `frames` is uint8 RGB (F, H, W, 3); with fewer than `count`, all are shown. `labels` has a text for each of the F
+    frames, or is empty. Raises `ValueError` for another shape, and when `limit` cannot be kept.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise ValueError(f"frames must be uint8 (F, H, W, 3), got {frames.dtype} {frames.shape}")
+    if labels and len(labels) != len(frames):
+        raise ValueError(f"{len(labels)} labels for {len(frames)} frames")
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
+    tiles = [(frames[i], [labels[i]] if labels else []) for i in chosen]
+    return contact_sheet(tiles, len(tiles), tile_width=frame_width, most=len(tiles), limit=limit)
+
+
+def as_markdown(image: bytes, alt: str = "") -> str:
+    """The image as Markdown with a data URI, which the web UI shows without a server for files."""
+    kind = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"GI": "gif", b"RI": "webp"}.get(image[:2])
+    if kind is None:
+        raise ValueError("not a PNG, JPEG, GIF or WebP image")
+    words = " ".join(alt.replace("[", "(").replace("]", ")").split())
+    return f"![{words}](data:image/{kind};base64,{base64.b64encode(image).decode()})"
+
+
+def _open(picture: Picture, name: str) -> Image.Image | None:
+    if picture is None:
+        return None
+    if isinstance(picture, np.ndarray):
+        if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+            raise ValueError(f"{name}: must be uint8 (H, W, 3), got {picture.dtype} {picture.shape}")
+        return Image.fromarray(np.ascontiguousarray(picture))
+    try:
+        return Image.open(io.BytesIO(picture)).convert("RGB")
+    except OSError as error:
+        raise ValueError(f"{name}: not an image: {error}") from None
+
+
+def _grid(
+    pictures: Sequence[Image.Image | None],
+    lines: Sequence[Sequence[str]],
+    columns: int,
+    title: str,
+    width: int,
+    more: int,
+) -> Image.Image:
+    columns = max(min(columns, len(pictures)), 1)
+    # Portrait pictures would make the sheet very long: no picture is higher than its tile is wide.
+    shapes = [(3, 4) if one is None else (one.height, one.width) for one in pictures]
+    height = min(max((round(width * high / wide) for high, wide in shapes), default=0), width)
+    text_height = max((len(text) for text in lines), default=0) * (_FONT_SIZE + 4)
+    cell_width, cell_height = width + _GAP, height + text_height + (6 if text_height else 0) + _GAP
+    rows = -(-len(pictures) // columns)
+    head = 32 if title else 0
+    foot = _FONT_SIZE + 12 if more or not pictures else 0
+    sheet = Image.new("RGB", (columns * cell_width + _GAP, head + rows * cell_height + _GAP + foot), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        _write(draw, (_GAP, _GAP), title, sheet.width - 2 * _GAP, _INK, 17)
+    for number, (picture, text) in enumerate(zip(pictures, lines)):
+        left = _GAP + number % columns * cell_width
+        top = head + _GAP + number // columns * cell_height
+        if picture is None:
+            draw.rectangle((left, top, left + width - 1, top + height - 1), fill=_EMPTY)
+            _write(draw, (left + 8, top + height // 2 - 8), "no picture", width - 16, _FAINT)
+        else:
+            scale = min(width / picture.width, height / picture.height)
+            size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
+            place = (left + (width - size[0]) // 2, top + (height - size[1]) // 2)
+            sheet.paste(picture.resize(size, Image.Resampling.LANCZOS), place)
+        for row, line in enumerate(text):
+            colour = _MARKS.get(line[:1], _INK if row == 0 else _FAINT)
+            _write(draw, (left, top + height + 5 + row * (_FONT_SIZE + 4)), line, width, colour)
+    if foot:
+        note = f"+{more} more" if more else "nothing to show"
+        _write(draw, (_GAP, sheet.height - foot), note, sheet.width - 2 * _GAP, _FAINT)
+    return sheet
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    width: int,
+    colour: tuple[int, int, int],
+    size: int = _FONT_SIZE,
+) -> None:
+    """One line of text, shortened to `width` pixels."""
+    font, text = _font(size), " ".join(text.split())
+    if draw.textlength(text, font) > width:
+        while text and draw.textlength(text + "…", font) > width:
+            text = text[:-1]
+        text += "…"
+    draw.text(at, text, colour, font)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu Sans, which comes with matplotlib and knows far more scripts than Pillow's own font."""
+    matplotlib = find_spec("matplotlib")
+    assert matplotlib is not None and matplotlib.origin is not None
+    return ImageFont.truetype(str(Path(matplotlib.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"), size)
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,71 @@
+"""Plots draw what they are given and say what they leave out."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vid_assets.views import plots
+
+BAD = (184, 40, 31)
+
+
+def _pixels(data: bytes) -> np.ndarray:
+    assert data.startswith(b"\x89PNG") and len(data) < 100_000
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def _count(pixels: np.ndarray, colour) -> int:
+    return int((np.abs(pixels - np.array(colour)).max(axis=2) < 12).sum())
+
+
+def test_a_loss_that_is_not_finite_is_marked():
+    losses = [3 - 0.01 * i for i in range(200)]
+    assert _count(_pixels(plots.loss_plot(losses, "run")), BAD) == 0
+    losses[50] = math.nan
+    assert _count(_pixels(plots.loss_plot(losses, "run")), BAD) > 10
+
+
+@pytest.mark.parametrize("losses", [[], [1.0], [math.inf], [2.0, 1.0], list(range(1000))])
+def test_any_number_of_losses_can_be_plotted(losses):
+    assert _pixels(plots.loss_plot(losses)).shape == (320, 720, 3)
+
+
+def test_losses_need_a_step_each():
+    with pytest.raises(ValueError, match="2 steps for 3 losses"):
+        plots.loss_plot([1, 2, 3], steps=[10, 20])
+
+
+def test_a_longer_funnel_is_higher_and_bars_follow_their_numbers():
+    full = _count(_pixels(plots.funnel([("files", 10), ("clips", 10), ("kept", 10)])), (37, 99, 168))
+    less = _count(_pixels(plots.funnel([("files", 10), ("clips", 10), ("kept", 0)])), (37, 99, 168))
+    assert less / full == pytest.approx(2 / 3, abs=0.02)
+    assert len(_pixels(plots.funnel([(str(i), i) for i in range(9)]))) > len(_pixels(plots.funnel([("a", 1)])))
+    _pixels(plots.funnel([("none", 0)]))
+    _pixels(plots.funnel([]))
+
+
+def test_a_histogram_shows_rejected_values_in_red_on_the_side_of_the_rule():
+    values = [10.0] * 10 + [90.0] * 30
+    low = _count(_pixels(plots.histogram(values, limit=50, op=">=")), BAD)
+    high = _count(_pixels(plots.histogram(values, limit=50, op="<=")), BAD)
+    assert high / low == pytest.approx(3, abs=0.2)
+    assert _count(_pixels(plots.histogram(values)), BAD) == 0
+
+
+def test_unmeasured_values_are_said_not_drawn():
+    known = _pixels(plots.histogram([1.0, 2.0, 3.0] * 5))
+    mixed = _pixels(plots.histogram([1.0, 2.0, 3.0] * 5 + [None, math.nan]))
+    blue = (37, 99, 168)
+    assert _count(mixed, blue) == pytest.approx(_count(known, blue), rel=0.1)  # the note takes some room
+    assert not np.array_equal(known, mixed)
+    _pixels(plots.histogram([None, None]))
+    _pixels(plots.histogram([5.0]))
+    _pixels(plots.histogram([5.0, 5.0], limit=5, op=">="))
+
+
+def test_a_limit_needs_its_direction():
+    with pytest.raises(ValueError, match="belong together"):
+        plots.histogram([1.0], limit=2)
