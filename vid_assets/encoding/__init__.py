@@ -1,0 +1,1 @@
+"""Encoding: windows of clips in buckets, the content key of a latent, and the backend that makes latents."""

@@ -1,0 +1,75 @@
+"""The content key of a latent: a hash over everything that made it, and nothing else.
+
+Not in the key: where the file lies, its batch, the encode batch size, the flush, the number of threads, the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from vid_assets.encoding.windows import Window
+from vid_assets.store.state import digest
+
+#: Bumped by hand when the same parts give other latents: sampling of frames, resize and crop, what is stored.
+LATENTS_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class LatentParts:
+    """The parts of a content key, which are columns of the table `latents`. All lengths in pixels, times in seconds."""
+
+    source_hash: str
+    start_s: float
+    fps: float | None
+    frames: int
+    height: int
+    width: int
+    transform: str
+    decoder: str
+    vae: str
+    weights_hash: str
+    encode_settings: str
+    posterior: str
+    code_version: str
+
+    @property
+    def sample_id(self) -> str:
+        """SHA-256 (hex) of the canonical JSON of all parts."""
+        return digest(asdict(self))
+
+
+def transform_name(crop: Sequence[int] | None) -> str:
+    """How frames are brought to the bucket: the crop box (x, y, width, height) first, then cover and centre crop."""
+    box = "full" if crop is None else "crop={},{},{},{}".format(*crop)
+    return f"{box};cover;centre-crop;area-or-cubic;rgb8"
+
+
+def latent_parts(
+    source_hash: str,
+    window: Window,
+    crop: Sequence[int] | None,
+    decoder: str,
+    vae_family: str,
+    weights_hash: str,
+    encode_settings: str,
+    posterior: str,
+    code_version: str,
+) -> LatentParts:
+    """The parts of the latent of `window`."""
+    bucket = window.bucket
+    return LatentParts(
+        source_hash=source_hash,
+        start_s=window.start_s,
+        fps=bucket.fps,
+        frames=bucket.frames,
+        height=bucket.height,
+        width=bucket.width,
+        transform=transform_name(crop),
+        decoder=decoder,
+        vae=vae_family,
+        weights_hash=weights_hash,
+        encode_settings=encode_settings,
+        posterior=posterior,
+        code_version=code_version,
+    )

@@ -1,0 +1,185 @@
+"""The LanceDB of one home: opening, reading, replacing a slice in one commit, inserting what is absent.
+
+Rows go in and out as plain dicts in the types of `store.schemas`. A slice is all rows of one table that a SQL
+condition selects; it is replaced by one Lance commit, so no moment exists without its rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from vid_assets.store.schemas import SCHEMA_VERSION, TableSpec, table_spec
+
+Row = dict[str, Any]
+_COMMIT_RETRIES = 20
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used as it is; the message says what to do."""
+
+
+def quote(text: str) -> str:
+    """`text` as a SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def equals(column: str, value: str | None) -> str:
+    """The SQL condition `column = value`; every row for None."""
+    return "true" if value is None else f"{column} = {quote(value)}"
+
+
+def one_of(column: str, values: Iterable[str]) -> str:
+    """The SQL condition `column IN (values)`; no row where there are no values."""
+    listed = ", ".join(quote(value) for value in values)
+    return f"{column} IN ({listed})" if listed else "false"
+
+
+def content_hash(row: Row, spec: TableSpec) -> str:
+    """SHA-256 over what a row holds: all columns but the technical ones, in the types of the schema."""
+    names = [field.name for field in spec.columns]
+    cast = pa.Table.from_pylist([{name: row.get(name) for name in names}], schema=pa.schema(list(spec.columns)))
+    text = json.dumps(cast.to_pylist()[0], sort_keys=True, default=_json_default, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _json_default(value: Any) -> str:
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    return str(value)
+
+
+class Store:
+    """The tables below `home` (a local folder or an fsspec URI)."""
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+        self.uri = f"{home.rstrip('/')}/lancedb"
+
+    @cached_property
+    def _db(self) -> Any:
+        import lancedb
+
+        return lancedb.connect(self.uri)
+
+    def table_uri(self, name: str) -> str:
+        """Where the Lance dataset of a table lies."""
+        return f"{self.uri}/{name}.lance"
+
+    def exists(self, name: str) -> bool:
+        """Whether the table has been created."""
+        try:
+            self._db.open_table(name)
+        except (ValueError, FileNotFoundError):
+            return False
+        return True
+
+    def table(self, name: str) -> Any:
+        """The table, created empty where it does not exist. Raises `StoreError` on another schema version."""
+        spec = table_spec(name)
+        try:
+            table = self._db.open_table(name)
+        except (ValueError, FileNotFoundError):
+            return self._db.create_table(name, schema=spec.schema, exist_ok=True)
+        found = (table.schema.metadata or {}).get(b"vid_assets.schema_version", b"none").decode()
+        if found != SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.table_uri(name)} has schema version {found}, this release reads {SCHEMA_VERSION}. "
+                f"Use the release that wrote it, or start another VID_ASSETS_HOME; nothing was changed."
+            )
+        return table
+
+    def version(self, name: str) -> int | None:
+        """The current Lance version of a table, None where it does not exist."""
+        return int(self.table(name).version) if self.exists(name) else None
+
+    def read(self, name: str, where: str = "true", columns: Sequence[str] | None = None) -> list[Row]:
+        """The rows that `where` selects, in order of key. No rows where the table does not exist."""
+        return self.read_arrow(name, where, columns).to_pylist()
+
+    def read_arrow(self, name: str, where: str = "true", columns: Sequence[str] | None = None) -> pa.Table:
+        """As `read`, as an Arrow table. Blob columns come as descriptors."""
+        spec = table_spec(name)
+        wanted = list(columns) if columns else [field.name for field in spec.schema]
+        key = [column for column in spec.key if column not in wanted]
+        if not self.exists(name):
+            return pa.table({column: pa.array([], spec.schema.field(column).type) for column in wanted})
+        query = None if where == "true" else where
+        found = self.table(name).to_lance().to_table(columns=wanted + key, filter=query)
+        found = found.sort_by([(column, "ascending") for column in spec.key])
+        return found.select(wanted)
+
+    def read_blobs(self, name: str, where: str, column: str) -> list[tuple[Row, bytes]]:
+        """The rows that `where` selects, each with the bytes of its blob `column`."""
+        dataset = self.table(name).to_lance()
+        plain = [field.name for field in table_spec(name).schema if field.name != column]
+        rows = dataset.to_table(columns=plain, filter=None if where == "true" else where, with_row_id=True).to_pylist()
+        blobs = dataset.take_blobs(column, ids=[row["_rowid"] for row in rows]) if rows else []
+        return [(row, blob.readall()) for row, blob in zip(rows, blobs, strict=True)]
+
+    def count(self, name: str, where: str = "true") -> int:
+        """How many rows `where` selects."""
+        if not self.exists(name):
+            return 0
+        return int(self.table(name).count_rows(None if where == "true" else where))
+
+    def upsert(self, name: str, rows: Sequence[Row]) -> int:
+        """Insert or update rows by key in one commit; returns the Lance version."""
+        if rows:
+            merge = self._merge(name).when_matched_update_all().when_not_matched_insert_all()
+            self._execute(merge, name, rows)
+        return int(self.table(name).version)
+
+    def insert_absent(self, name: str, rows: Sequence[Row], replace_where: str | None = None) -> int:
+        """Insert the rows whose key is not there yet, in one commit; returns the Lance version.
+
+        A row that is there stays as it is, unless `replace_where` (SQL on the row there, as `target.column`)
+        holds for it: that is how a failed row gives way to the next try.
+        """
+        if rows:
+            merge = self._merge(name).when_not_matched_insert_all()
+            if replace_where:
+                merge = merge.when_matched_update_all(where=replace_where)
+            self._execute(merge, name, rows)
+        return int(self.table(name).version)
+
+    def replace_slice(self, name: str, rows: Sequence[Row], where: str) -> int:
+        """Make `rows` the whole slice `where`, in one commit; returns the Lance version."""
+        merge = (
+            self._merge(name)
+            .when_matched_update_all()
+            .when_not_matched_insert_all()
+            .when_not_matched_by_source_delete(where)
+        )
+        self._execute(merge, name, rows)
+        return int(self.table(name).version)
+
+    def delete(self, name: str, where: str) -> None:
+        """Delete the rows that `where` selects."""
+        if self.exists(name):
+            self.table(name).delete(where)
+
+    def _merge(self, name: str) -> Any:
+        return self.table(name).merge_insert(list(table_spec(name).key))
+
+    def _execute(self, merge: Any, name: str, rows: Sequence[Row]) -> None:
+        merge.execute(to_arrow(rows, table_spec(name)))
+
+
+def to_arrow(rows: Sequence[Row], spec: TableSpec) -> pa.Table:
+    """Rows as an Arrow table in the schema of `spec`; a blob column takes bytes or None."""
+    arrays = []
+    for field in spec.schema:
+        values = [row.get(field.name) for row in rows]
+        if isinstance(field.type, pa.ExtensionType):
+            import lance
+
+            arrays.append(lance.blob_array(values))
+        else:
+            arrays.append(pa.array(values, type=field.type))
+    return pa.table(arrays, schema=spec.schema)
