@@ -1,0 +1,190 @@
+"""Folders that are either whole or not there, and the state of a training run inside them.
+
+A step folder holds `state.safetensors` (raw weights, EMA weights, optimiser tensors) and `state.json` (position,
+losses, identity). No random state is kept: every step draws from a generator of its own. torch is imported inside the
+functions that need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+_TEMPORARY = ".tmp-"
+
+
+class CheckpointError(ModelError):
+    """A checkpoint cannot be used; the message names the folder and what is wrong."""
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary sibling of `folder` to write in; it takes the name `folder` at the end, when all is on the disk.
+
+    After a crash at any moment `folder` is as it was before, or new and whole, or, where an old one is being replaced,
+    not there. An error inside leaves no trace.
+
+    Raises:
+        CheckpointError: `folder` exists and `replace` is False.
+    """
+    folder = Path(folder)
+    if folder.exists() and not replace:
+        raise CheckpointError(f"{folder}: already exists")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / f"{_TEMPORARY}{folder.name}-{uuid.uuid4().hex[:8]}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        _sync_tree(temporary)
+        if folder.exists():
+            # A folder cannot be exchanged in one step: the old one steps aside and is swept up by the next `clean`.
+            aside = folder.parent / f"{_TEMPORARY}old-{uuid.uuid4().hex[:8]}"
+            os.rename(folder, aside)
+            os.rename(temporary, folder)
+            shutil.rmtree(aside)
+        else:
+            os.rename(temporary, folder)
+        _sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def exclusive(folder: str | Path, patience_s: float = 30.0) -> Iterator[None]:
+    """Hold `folder` against other processes; the lock ends with the process that holds it, however that ends.
+
+    Waits up to `patience_s` seconds, in which a run that lost its parent finishes its step.
+    """
+    deadline = time.monotonic() + patience_s
+    with open(Path(folder) / ".lock", "a") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise CheckpointError(f"{folder}: another process is training here") from None
+                time.sleep(0.2)
+        yield
+
+
+def clean(folder: str | Path) -> None:
+    """Remove what a killed writer left in `folder`. Only for the one process that writes there."""
+    for path in Path(folder).glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def step_folder(output: str | Path, step: int) -> Path:
+    """Where the state after `step` steps is kept."""
+    return Path(output) / f"step-{step:08d}"
+
+
+def step_folders(output: str | Path) -> list[Path]:
+    """The step folders of a run that are whole, oldest first."""
+    return [path for path in sorted(Path(output).glob("step-*")) if _is_whole(path)]
+
+
+def latest(output: str | Path) -> Path | None:
+    """The newest whole step folder of a run, None when there is none."""
+    folders = step_folders(output)
+    return folders[-1] if folders else None
+
+
+def keep_newest(output: str | Path, count: int) -> None:
+    """Remove all but the newest `count` step folders."""
+    for path in sorted(Path(output).glob("step-*"))[:-count]:
+        # renamed first, so that a kill in the middle leaves no half folder with a good name
+        doomed = path.parent / f"{_TEMPORARY}old-{uuid.uuid4().hex[:8]}"
+        os.rename(path, doomed)
+        shutil.rmtree(doomed)
+
+
+def save_state(folder: str | Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    """Write one step folder. `state` is JSON; its key `bytes` records the size of the tensor file."""
+    from safetensors.torch import save_file
+
+    with atomic_folder(folder, replace=True) as temporary:
+        file = temporary / "state.safetensors"
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, str(file))
+        write_json(temporary / "state.json", {**state, "bytes": file.stat().st_size})
+
+
+def load_state(folder: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read one step folder: its tensors on the CPU, and its state."""
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    return load_file(str(folder / "state.safetensors")), read_state(folder)
+
+
+def pack(model: torch.nn.Module, ema: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """All tensors of a run under flat names: `raw.*`, `ema.*`, `optimizer.<parameter>.<moment>`."""
+    tensors = {f"raw.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"ema.{name}": value for name, value in ema.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    return tensors
+
+
+def unpack(
+    tensors: dict[str, torch.Tensor], model: torch.nn.Module, ema: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Put what `pack` gave into a model, an average and an optimiser of the same shapes."""
+    parts: dict[str, dict[str, torch.Tensor]] = {"raw": {}, "ema": {}, "optimizer": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    model.load_state_dict(parts["raw"])
+    ema.load_state_dict(parts["ema"])
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in parts["optimizer"].items():
+        index, _, key = name.partition(".")
+        moments.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+
+def read_state(folder: str | Path) -> dict[str, Any]:
+    """The JSON part of a step folder."""
+    return json.loads((Path(folder) / "state.json").read_text(encoding="utf-8"))
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON with sorted keys; a value that is not finite is an error."""
+    Path(path).write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether both files are there, and the tensors have the size that was written. A name alone proves nothing."""
+    try:
+        return (folder / "state.safetensors").stat().st_size == read_state(folder)["bytes"]
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _sync_tree(folder: Path) -> None:
+    for root, _, files in os.walk(folder):
+        for name in files:
+            _sync(Path(root) / name)
+        _sync(Path(root))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,152 @@
+"""Pretrained weights on disk: finding the folder, and the hash that names its content.
+
+Imports neither torch nor diffusers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from model.errors import ModelError
+
+# What `from_pretrained` would load, in its order of preference; diffusers' names, then transformers'.
+_SINGLE = ("diffusion_pytorch_model", "model")
+_TORCH_SINGLE = ("diffusion_pytorch_model", "pytorch_model")
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+
+
+class WeightsError(ModelError):
+    """A folder does not hold weights that can be used; the message names the folder and what is missing."""
+
+
+def resolve(source: str, revision: str | None = None, subfolder: str | None = None, *, tokenizer: bool = False) -> Path:
+    """The local folder that holds `config.json`; `subfolder` is already appended.
+
+    Args:
+        source: a local folder, or a repository of the model hub (`owner/name`), which is downloaded to its cache.
+        revision: commit, tag or branch of a hub repository. A local folder has none.
+        subfolder: folder inside `source`, such as `vae`.
+        tokenizer: also download the folder `tokenizer` beside `subfolder`.
+
+    Raises:
+        WeightsError: neither a folder with a `config.json` nor a repository that can be had.
+    """
+    local = Path(source).expanduser()
+    if local.is_dir():
+        root = local
+    elif source.startswith((".", "/", "~")) or source.count("/") != 1:
+        raise WeightsError(f"{source}: no such folder, and no hub repository (owner/name) either")
+    else:
+        root = Path(_download(source, revision, subfolder, tokenizer))
+    folder = root / subfolder if subfolder else root
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"{folder}: holds no config.json; give the folder of the weights (see `subfolder`)")
+    return folder.resolve()
+
+
+def _download(source: str, revision: str | None, subfolder: str | None, tokenizer: bool) -> str:
+    import huggingface_hub
+
+    patterns = [f"{subfolder}/*", *(["tokenizer/*"] if tokenizer else [])] if subfolder else None
+    try:
+        return huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=patterns)
+    except Exception as error:  # the hub client raises many unrelated types, from HTTP to validation
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        at = f" at revision {revision}" if revision else ""
+        raise WeightsError(f"{source}{at}: no such local folder, and the model hub gave: {reason}") from error
+
+
+def weights_hash(folder: str | Path, subfolder: str | None = None) -> str:
+    """SHA-256 (hex) of what a model computes with: its configuration, and the bytes of its weight files.
+
+    The configuration enters as canonical JSON without keys that start with `_` (class and library versions, paths).
+    Only the files that `from_pretrained` would load enter, by name and content: safetensors before pickles.
+
+    Raises:
+        WeightsError: no `config.json`, no weights, or a shard that the index names is missing.
+    """
+    folder = Path(folder) / subfolder if subfolder else Path(folder)
+    digest = hashlib.sha256(_canonical_config(folder).encode())
+    for path in weight_files(folder):
+        digest.update(f"\n{path.name}:{file_sha256(path)}".encode())
+    return digest.hexdigest()
+
+
+def text_encoder_hash(folder: str | Path, subfolder: str | None = None) -> str:
+    """SHA-256 (hex) of a text encoder: its `weights_hash`, and the files of its tokenizer."""
+    folder = Path(folder) / subfolder if subfolder else Path(folder)
+    digest = hashlib.sha256(weights_hash(folder).encode())
+    tokenizer = tokenizer_folder(folder)
+    for name in _TOKENIZER:
+        if (tokenizer / name).is_file():
+            digest.update(f"\n{name}:{file_sha256(tokenizer / name)}".encode())
+    return digest.hexdigest()
+
+
+def tokenizer_folder(folder: str | Path) -> Path:
+    """Where the tokenizer of a text encoder is: in its folder, or in `tokenizer` beside it (diffusers' layout)."""
+    folder = Path(folder)
+    for candidate in (folder, folder.parent / "tokenizer"):
+        if any((candidate / name).is_file() for name in _TOKENIZER):
+            return candidate
+    raise WeightsError(f"{folder}: no tokenizer, neither in this folder nor in {folder.parent / 'tokenizer'}")
+
+
+def checkpoint_hash(folder: str | Path) -> str:
+    """SHA-256 (hex) of a trained checkpoint: over its EMA weights (`ema/`) and its raw weights (`denoiser/`)."""
+    folder = Path(folder)
+    return hashlib.sha256(f"{weights_hash(folder / 'ema')} {weights_hash(folder / 'denoiser')}".encode()).hexdigest()
+
+
+def weight_files(folder: str | Path) -> list[Path]:
+    """The weight files in `folder` that `from_pretrained` would load, in order of name."""
+    folder = Path(folder)
+    for stems, suffix in ((_SINGLE, "safetensors"), (_TORCH_SINGLE, "bin")):
+        for stem in stems:
+            single, index = folder / f"{stem}.{suffix}", folder / f"{stem}.{suffix}.index.json"
+            if single.is_file():
+                return [single]
+            if index.is_file():
+                shards = [folder / name for name in sorted(set(_read_json(index)["weight_map"].values()))]
+                missing = [shard.name for shard in shards if not shard.is_file()]
+                if missing:
+                    raise WeightsError(f"{folder}: {index.name} names files that are not there: {', '.join(missing)}")
+                return shards
+    raise WeightsError(f"{folder}: holds no weights (diffusion_pytorch_model or model, .safetensors or .bin)")
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _canonical_config(folder: Path) -> str:
+    config = {key: value for key, value in _read_json(folder / "config.json").items() if not key.startswith("_")}
+    # transformers writes its own version and the dtype that the weights happened to have when they were saved
+    config.pop("transformers_version", None)
+    return json.dumps(config, sort_keys=True, separators=(",", ":"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise WeightsError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise WeightsError(f"{path}: must hold a JSON object")
+    return value

@@ -1,0 +1,1 @@
+"""The assets: thin. Each reads its partition, calls one step, and returns a `MaterializeResult`."""

@@ -1,0 +1,196 @@
+"""The curriculum: for each stage a training set, a checkpoint and an evaluation, chained by one factory."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError
+
+from vid_assets.assets.base import StageConfig, TrainingSetConfig, dagster_code_version, execute, key_of
+from vid_assets.automation import follow_changes
+from vid_assets.checks import loss_check
+from vid_assets.partitions import experiments
+from vid_assets.project import Project
+from vid_assets.stages import all_stages
+
+#: Exit code of `model.train` when it was asked to stop and has saved its state.
+_STOPPED = 75
+
+
+def build(project: Project) -> list[dg.AssetsDefinition]:
+    """The chain of assets that the configuration's stages make."""
+    assets: list[dg.AssetsDefinition] = []
+    previous: str | None = None
+    for stage in project.config.stages:
+        assets += _stage_assets(project, stage.name, previous)
+        previous = stage.name
+    return assets
+
+
+def _stage_assets(project: Project, name: str, previous: str | None) -> list[dg.AssetsDefinition]:
+    stages, config = all_stages(project.config), project.config
+    section = config.stage(name)
+    by_experiment = experiments(config)
+    automatic = follow_changes() if config.train.automatic else None
+    training_set_name, checkpoint_name, evaluation_name = (
+        f"training_set/{name}",
+        f"checkpoint/{name}",
+        f"evaluation/{name}",
+    )
+    every_batch = dg.AllPartitionMapping()
+
+    @dg.asset(
+        key=key_of(training_set_name),
+        deps=[
+            key_of("source_files"),
+            dg.AssetDep(key_of("latents"), partition_mapping=every_batch),
+            dg.AssetDep(key_of("text_embeddings"), partition_mapping=every_batch),
+        ],
+        group_name="train",
+        kinds={"lancedb"},
+        code_version=dagster_code_version(stages[training_set_name], config),
+        automation_condition=follow_changes(ignore=("source_files",)) if config.train.automatic else None,
+        description=f"Who is in the training set of stage {name} ({', '.join(section.buckets)}), under a digest and a pinned "
+        "version of the latents. Fails when anything that it is made from is stale.",
+    )
+    def training_set(
+        context: dg.AssetExecutionContext, config: TrainingSetConfig, project: dg.ResourceParam[Project]
+    ) -> dg.MaterializeResult:
+        from vid_assets.steps import training_sets
+
+        return execute(
+            context,
+            project,
+            training_set_name,
+            lambda project, _, progress: training_sets.training_set(
+                project, name, config.force, progress, config.allow_stale
+            ),
+            force=config.force,
+            table="training_sets",
+        )
+
+    @dg.asset(
+        key=key_of(checkpoint_name),
+        partitions_def=by_experiment,
+        deps=[training_set, key_of("vae"), *([key_of(f"checkpoint/{previous}")] if previous else [])],
+        group_name="train",
+        kinds={"pytorch"},
+        code_version=dagster_code_version(stages[checkpoint_name], config),
+        automation_condition=automatic,
+        check_specs=[
+            dg.AssetCheckSpec(
+                "loss_finite", asset=key_of(checkpoint_name), blocking=True, description="No NaN, no infinity."
+            )
+        ],
+        description=f"One training run of {section.steps} steps"
+        + (f", from the {section.start_from} weights of stage {previous}." if previous else ", from fresh weights.")
+        + " Runs in a child process that saves its state and stops when this run is cancelled or killed.",
+    )
+    def checkpoint(
+        context: dg.AssetExecutionContext,
+        config: StageConfig,
+        project: dg.ResourceParam[Project],
+        pipes: dg.PipesSubprocessClient,
+    ) -> dg.MaterializeResult:
+        from vid_assets.steps import checkpoints
+
+        child = _Child(context, pipes)
+        return execute(
+            context,
+            project,
+            checkpoint_name,
+            lambda project, partition, progress: checkpoints.checkpoint(
+                project,
+                name,
+                str(partition),
+                child.run,
+                config.force,
+                progress,
+                context.run_id,
+                report="vid_assets.training_report:reporter",
+                parent_pid=os.getpid(),
+            ),
+            force=config.force,
+            views=_loss_curve,
+            checks=loss_check,
+            table="latents",
+            excluded_seconds=lambda: child.startup_seconds,
+        )
+
+    @dg.asset(
+        key=key_of(evaluation_name),
+        partitions_def=by_experiment,
+        deps=[training_set, key_of("vae"), checkpoint],
+        group_name="train",
+        kinds={"pytorch"},
+        code_version=dagster_code_version(stages[evaluation_name], config),
+        automation_condition=automatic,
+        description="Loss on held-out samples, and generated videos beside the data, decoded by the same VAE.",
+    )
+    def evaluation(
+        context: dg.AssetExecutionContext, config: StageConfig, project: dg.ResourceParam[Project]
+    ) -> dg.MaterializeResult:
+        from vid_assets.steps import evaluations
+
+        return execute(
+            context,
+            project,
+            evaluation_name,
+            lambda project, partition, progress: evaluations.evaluation(
+                project, name, str(partition), config.force, progress
+            ),
+            force=config.force,
+            views=_strips,
+        )
+
+    return [training_set, checkpoint, evaluation]
+
+
+class _Child:
+    """The training process, started with Dagster Pipes; measures how long it took to begin."""
+
+    def __init__(self, context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> None:
+        self._context, self._pipes = context, pipes
+        self.startup_seconds = 0.0
+
+    def run(self, command: list[str]) -> None:
+        """Run the command to its end. A stop that was asked for, and a failure, are each a clear `Failure`."""
+        began = time.time()
+        try:
+            done = self._pipes.run(context=self._context, command=command)
+        except DagsterPipesExecutionError as error:
+            if str(error).endswith(f" {_STOPPED}"):
+                reason = "The training process was asked to stop. It saved its state; materialize again to go on."
+            else:
+                reason = f"The training process failed: {error}. The last lines of the run's stderr say why."
+            raise dg.Failure(description=reason, allow_retries=False) from error
+        for message in done.get_custom_messages():
+            if message.get("event") == "started":
+                self.startup_seconds = max(0.0, message["at"] - began)
+
+
+def _loss_curve(project: Project, partition: str | None, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The loss by step, as a picture."""
+    from vid_assets.views.plots import loss_plot
+    from vid_assets.views.sheets import as_markdown
+
+    folder = Path(project.home, facts["folder"])
+    losses = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
+    image = loss_plot(losses, f"loss, {partition}")
+    (folder.parent / "loss.png").write_bytes(image)
+    return {
+        "loss": dg.MetadataValue.md(as_markdown(image, "loss by step")),
+        "checkpoint": dg.MetadataValue.path(str(folder)),
+    }
+
+
+def _strips(project: Project, partition: str | None, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The generated frames beside the data, as filmstrips."""
+    from vid_assets.steps.evaluations import strip_views
+
+    shown = {title: dg.MetadataValue.md(text) for title, text in strip_views(project, facts["folder"]).items()}
+    return shown | {"videos": dg.MetadataValue.path(str(Path(project.home, facts["folder"])))}

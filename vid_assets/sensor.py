@@ -1,0 +1,201 @@
+"""The footage sensor: a pure difference between what was requested and what the listing shows, and a thin shell.
+
+A file is taken once its size was unchanged for `ingest.settle_s` seconds. A listing that fails is a skipped tick with
+the reason, never an empty source. Every request is keyed by what it was made for, so that it is made once.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from vid_assets.partitions import register_batches
+from vid_assets.project import Project
+from vid_assets.store.state import digest
+
+#: What one run of a batch does, in one process.
+BATCH_RUN = (
+    "source_files",
+    "raw_videos",
+    "frame_stats",
+    "clips",
+    "clip_scores",
+    "curated_clips",
+    "captions",
+    "text_embeddings",
+    "duplicates",
+    "vae",
+    "latents",
+)
+
+
+@dataclass
+class Cursor:
+    """What the sensor remembers: files that may still grow, and for what each batch was last requested.
+
+    pending: uri -> [version, since when it has been unchanged]. requested: batch -> digest of its files. moved:
+    batch -> digest of the clips that lost to a better copy.
+    """
+
+    pending: dict[str, list[Any]] = field(default_factory=dict)
+    requested: dict[str, str] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Cursor":
+        """The cursor as Dagster stored it; an empty one where there is none."""
+        return cls(**json.loads(text)) if text else cls()
+
+    def text(self) -> str:
+        """The cursor as Dagster stores it."""
+        return json.dumps(asdict(self))
+
+
+def settled(
+    found: Sequence[Any], known: Mapping[str, str], pending: Mapping[str, list[Any]], settle_s: float, now: float
+) -> tuple[list[Any], dict[str, list[Any]]]:
+    """The files of a listing that may be taken, and those that must wait, with the time since they were unchanged.
+
+    `known` has the version of each file that was taken before: such a file stays in as it was taken until its new
+    version has settled. `found` are `FoundFile`s.
+    """
+    taken, waiting = [], {}
+    for file in found:
+        version = f"{file.size_bytes}:{file.etag}"
+        if known.get(file.uri) == version:
+            taken.append(file)
+            continue
+        last, since = pending.get(file.uri, (None, now))
+        since = since if last == version else now
+        if now - since >= settle_s:
+            taken.append(file)
+        else:
+            waiting[file.uri] = [version, since]
+    return taken, waiting
+
+
+def changed_batches(digests: Mapping[str, str], requested: Mapping[str, str], finished: Mapping[str, str]) -> list[str]:
+    """The batches whose files are neither those of the last request nor those that the data was made from."""
+    return [batch for batch, now in sorted(digests.items()) if now not in (requested.get(batch), finished.get(batch))]
+
+
+def footage_sensor(project: Project) -> dg.SensorDefinition:
+    """The sensor on the configured sources."""
+    ingest = project.config.ingest
+
+    @dg.sensor(
+        name="new_footage",
+        asset_selection=dg.AssetSelection.assets(*BATCH_RUN),
+        minimum_interval_seconds=ingest.sensor_interval_s,
+        default_status=dg.DefaultSensorStatus.RUNNING if ingest.watch else dg.DefaultSensorStatus.STOPPED,
+        description="Registers new and changed footage as soon as it has settled, and brings its batch to latents in one run.",
+    )
+    def new_footage(
+        context: dg.SensorEvaluationContext, project: dg.ResourceParam[Project]
+    ) -> dg.SensorResult | dg.SkipReason:
+        from vid_assets.footage.listing import ListingError
+        from vid_assets.footage.membership import ShrunkListingError
+
+        cursor = Cursor.parse(context.cursor)
+        try:
+            tick = look(project, cursor, time.time())
+        except (ListingError, ShrunkListingError) as error:
+            return dg.SkipReason(str(error))
+        register_batches(context.instance, tick.batches)
+        return dg.SensorResult(
+            run_requests=[
+                *(_request(batch, key, BATCH_RUN) for batch, key in tick.new.items()),
+                *(_request(batch, key, ("vae", "latents")) for batch, key in tick.moved.items()),
+            ],
+            cursor=tick.cursor.text(),
+            skip_reason=None if tick.new or tick.moved else dg.SkipReason(tick.why_nothing),
+        )
+
+    return new_footage
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one look found: the next cursor, all batches, and run keys of the batches to request."""
+
+    cursor: Cursor
+    batches: list[str]
+    new: dict[str, str]
+    moved: dict[str, str]
+
+    @property
+    def why_nothing(self) -> str:
+        """Why nothing was requested."""
+        waiting = len(self.cursor.pending)
+        return f"{waiting} files are still settling" if waiting else "no new footage"
+
+
+def look(project: Project, cursor: Cursor, now: float) -> Tick:
+    """List the sources, register what has settled, and find the batches that need a run.
+
+    A batch needs a run when its files are not those that it was last made from, or when a better copy elsewhere
+    changed which of its clips lost.
+    """
+    from vid_assets.footage.membership import file_version
+    from vid_assets.stages import batches, lost_clips
+    from vid_assets.steps import sources
+
+    known_rows = project.store.read("sources", "state <> 'replaced'")
+    known = {row["uri"]: file_version(row) for row in known_rows}
+    taken, waiting = settled(sources.list_files(project), known, cursor.pending, project.config.ingest.settle_s, now)
+    stale = {row["uri"]: row for row in known_rows if row["uri"] in waiting and row["state"] == "present"}
+    sources.register(project, [*taken, *(_as_known(row) for row in stale.values())])
+    digests, finished = {}, {}
+    for batch in batches(project):
+        digests[batch] = _digest(project, batch)
+        state = project.states.read("latents", batch)
+        if state and batch not in cursor.requested and state.finished_at and _was_made_from_these(project, batch):
+            finished[batch] = digests[batch]
+    new = {batch: digests[batch] for batch in changed_batches(digests, cursor.requested, finished)}
+    moved = {}
+    for batch in digests.keys() - new.keys():
+        state = project.states.read("latents", batch)
+        lost = digest(lost_clips(project, batch))
+        if state and lost not in (state.fingerprint.inputs.get("duplicates"), cursor.moved.get(batch)):
+            moved[batch] = lost
+    return Tick(Cursor(waiting, digests, cursor.moved | moved), sorted(digests), new, moved)
+
+
+def _as_known(row: Mapping[str, Any]) -> Any:
+    """A file that is changing, as it was when it was taken."""
+    from vid_assets.footage.listing import FoundFile, Sidecar
+
+    sidecars = tuple(Sidecar(**car) for car in row["sidecars"] or ())
+    return FoundFile(row["uri"], row["size_bytes"], row["etag"], sidecars)
+
+
+def _digest(project: Project, batch: str) -> str:
+    from vid_assets.store.tables import equals
+
+    columns = ["uri", "size_bytes", "etag", "state", "sidecars"]
+    rows = project.store.read("sources", equals("ingest_batch", batch) + " AND state <> 'replaced'", columns)
+    return digest([[row[name] for name in columns] for row in rows])
+
+
+def _was_made_from_these(project: Project, batch: str) -> bool:
+    """Whether the batch's files and captions are those that its rows were made from (by hand, before the sensor ran)."""
+    from vid_assets.stages import all_stages
+
+    stages = all_stages(project.config)
+    for name in ("raw_videos", "captions"):
+        state = project.states.read(name, batch)
+        if state is None or state.fingerprint.inputs != stages[name].fingerprint(project, batch, stages).inputs:
+            return False
+    return True
+
+
+def _request(batch: str, key: str, assets: Sequence[str]) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=f"{assets[-1]}-{len(assets)}-{batch}-{key[:24]}",
+        partition_key=batch,
+        asset_selection=[dg.AssetKey(name) for name in assets],
+        tags={"vid_assets/started_by": "new_footage"},
+    )

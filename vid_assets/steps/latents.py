@@ -1,0 +1,258 @@
+"""`latents`: encode the windows of the kept clips, once for each content key, and list them as samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model.latent_space import VAE_CODE_VERSION, encode_settings
+from vid_assets.encoding.content_key import LATENTS_VERSION, LatentParts, latent_parts
+from vid_assets.encoding.windows import Window, plan_windows
+from vid_assets.footage.decode import decoder_route, decoder_version
+from vid_assets.project import Project
+from vid_assets.stages import lost_clips, presence
+from vid_assets.steps.curation import openable
+from vid_assets.steps.vae import weights_of
+from vid_assets.store.cache import Output, read_slice, sync_slice
+from vid_assets.store.state import StageState, canonical, digest
+from vid_assets.store.tables import Row, equals, one_of
+
+Progress = Callable[[str], None]
+_IDS_AT_ONCE = 2000
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A window that should have a latent: its key's parts, and the rows that it comes from."""
+
+    parts: LatentParts
+    window: Window
+    clip: Row
+    video: Row
+    crop: tuple[int, int, int, int] | None
+    route: str
+
+    @property
+    def row_id(self) -> str:
+        """Key of the sample: the clip, the bucket and the number of the window."""
+        return f"{self.clip['clip_id']}/{self.window.bucket.name}/{self.window.index}"
+
+
+def plan_latents(project: Project, batch: str, weights_hash: str) -> list[Planned]:
+    """Every window of a batch's kept clips that lost to none, in every bucket that the curriculum needs."""
+    store, config, here = project.store, project.config, equals("ingest_batch", batch)
+    present, lost = set(presence(project, batch)), set(lost_clips(project, batch))
+    videos = {row["video_id"]: row for row in store.read("videos", here + " AND status = 'ok'")}
+    accepted = {row["clip_id"] for row in store.read("verdicts", here + " AND accepted", ["clip_id"])}
+    crops = {row["clip_id"]: row["crop"] for row in store.read("clip_scores", here, ["clip_id", "crop"])}
+    proofs = store.read("frame_stats", here + " AND `group` = 'proof'", ["video_id", "status"])
+    proven = {row["video_id"]: row["status"] == "ok" for row in proofs}
+    settings = canonical(encode_settings(config.vae.family, config.vae.tiling) | {"dtype": config.vae.dtype})
+    planned = []
+    for clip in store.read("clips", here):
+        video = videos.get(clip["video_id"])
+        if video is None or clip["clip_id"] not in accepted - lost or clip["video_id"] not in present:
+            continue
+        crop = tuple(crops[clip["clip_id"]]) if crops.get(clip["clip_id"]) else None
+        route = decoder_route(video["codec"], video["pix_fmt"], proven.get(clip["video_id"], False))
+        width, height = (crop[2], crop[3]) if crop else (video["width"], video["height"])
+        for window in plan_windows(clip["kind"], clip["start_s"], clip["end_s"], width, height, config.buckets):
+            parts = latent_parts(
+                clip["video_id"],
+                window,
+                crop,
+                f"{route} {decoder_version(route)}",
+                config.vae.family,
+                weights_hash,
+                settings,
+                config.encoding.posterior,
+                f"{LATENTS_VERSION}.{VAE_CODE_VERSION}",
+            )
+            planned.append(Planned(parts, window, clip, video, crop, route))
+    return planned
+
+
+def statuses(project: Project, sample_ids: Sequence[str]) -> dict[str, str]:
+    """The status of each latent that is there."""
+    found = {}
+    for start in range(0, len(sample_ids), _IDS_AT_ONCE):
+        where = one_of("sample_id", sample_ids[start : start + _IDS_AT_ONCE])
+        found |= {
+            row["sample_id"]: row["status"] for row in project.store.read("latents", where, ["sample_id", "status"])
+        }
+    return found
+
+
+def latents(
+    project: Project, batch: str, force: bool = False, progress: Progress = print, encoder: Any = None
+) -> Output:
+    """Encode what is missing, flush by flush, then replace the batch's slice of `samples` in one commit."""
+    weights = weights_of(project, project.config.vae)
+    planned = plan_latents(project, batch, weights.hash)
+    by_sample = {one.parts.sample_id: one for one in planned}
+    there = {} if force else statuses(project, list(by_sample))
+    misses = [one for sample_id, one in by_sample.items() if there.get(sample_id) != "ok"]
+    done = 0
+    for rows in _flushes(project, misses, str(weights.folder), encoder):
+        project.store.insert_absent("latents", rows, replace_where="true" if force else "target.status = 'failed'")
+        done += len(rows)
+        progress(f"encoded {done} of {len(misses)} latents")
+    _sync_samples(project, batch, planned)
+    found = statuses(project, list(by_sample))
+    failed = [sample_id for sample_id, status in found.items() if status != "ok"]
+    shapes = project.store.read(
+        "latents", one_of("sample_id", sorted(found)), ["shape", "frames", "height", "width", "error"]
+    )
+    stored = sum(4 * _product(row["shape"]) for row in shapes if row["shape"])
+    raw = sum(3 * row["frames"] * row["height"] * row["width"] for row in shapes if row["shape"])
+    version, output_digest = _digests(project, batch)
+    return Output(
+        version,
+        output_digest,
+        rows=len(found),
+        computed=len(misses),
+        cached=len(by_sample) - len(misses),
+        retry=bool(failed),
+        facts={
+            "windows": len(planned),
+            "failed": len(failed),
+            "errors": sorted({row["error"] for row in shapes if row["error"]})[:10],
+            "by bucket": dict(sorted(Counter(one.window.bucket.name for one in planned).items())),
+            "bytes": stored,
+            "raw pixel bytes": raw,
+            "vae note": project.config.vae.note or "",
+        },
+    )
+
+
+def _product(shape: Sequence[int]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size
+
+
+def _flushes(project: Project, misses: list[Planned], folder: str, encoder: Any) -> Iterator[list[Row]]:
+    """Rows of `latents` for the misses, as many at a time as are written in one commit."""
+    if not misses:
+        return
+    from vid_assets.encoding.encoder import Task
+
+    uris = openable(project)
+    where = one_of("video_id", sorted({one.parts.source_hash for one in misses})) + " AND `group` = 'proof'"
+    clocks = {
+        row["video_id"]: row["timestamps"]
+        for row in project.store.read("frame_stats", where, ["video_id", "timestamps"])
+    }
+    tasks = [
+        Task(
+            one.parts,
+            one.window,
+            uris[one.parts.source_hash],
+            one.video,
+            clocks.get(one.parts.source_hash) or [],
+            one.route,
+            one.crop,
+        )
+        for one in misses
+    ]
+    pending: list[Row] = []
+    for row in (encoder or _local_encoder(project, folder)).rows(tasks):
+        pending.append(row)
+        if len(pending) >= project.config.encoding.flush_rows:
+            yield pending
+            pending = []
+    if pending:
+        yield pending
+
+
+def _local_encoder(project: Project, folder: str) -> Any:
+    from model.vae import encode, load_vae
+    from vid_assets.encoding.encoder import LocalEncoder
+
+    config = project.config
+
+    def load() -> Any:
+        if config.encoding.threads:
+            import torch
+
+            torch.set_num_threads(config.encoding.threads)
+        return load_vae(folder, config.vae.dtype, config.encoding.device, config.vae.tiling, config.vae.family)
+
+    def run(vae: Any, frames: Any) -> Any:
+        return encode(vae, frames, config.vae.family)
+
+    return LocalEncoder(load, run, config.encoding.posterior, config.encoding.batch_size)
+
+
+def _sync_samples(project: Project, batch: str, planned: list[Planned]) -> None:
+    captions = project.store.read("captions", equals("ingest_batch", batch), ["clip_id", "caption_key"])
+    caption_of = {row["clip_id"]: row["caption_key"] for row in captions}
+    rows = {}
+    for one in planned:
+        rows[one.row_id] = {
+            "row_id": one.row_id,
+            "sample_id": one.parts.sample_id,
+            "clip_id": one.clip["clip_id"],
+            "video_id": one.parts.source_hash,
+            "ingest_batch": batch,
+            "bucket": one.window.bucket.name,
+            "kind": one.window.bucket.kind,
+            "caption_key": caption_of.get(one.clip["clip_id"]),
+        }
+    wanted = {row_id: digest(row) for row_id, row in rows.items()}
+    sync_slice(
+        project.store,
+        "samples",
+        equals("ingest_batch", batch),
+        wanted,
+        lambda misses: (rows[row_id] for row_id in misses),
+        flush_rows=100_000,
+    )
+
+
+def _digests(project: Project, batch: str | None) -> tuple[str, str]:
+    """Data version and output digest: the samples of the batch with the status of their latents, no float in it."""
+    here = equals("ingest_batch", batch)
+    samples = {row["row_id"]: row["sample_id"] for row in project.store.read("samples", here, ["row_id", "sample_id"])}
+    status = statuses(project, sorted(set(samples.values())))
+    kept = read_slice(project.store, "samples", here).rows
+    content = [(row_id, content, status.get(samples[row_id], "gone")) for row_id, _, content in kept]
+    return digest(content), digest([content, [made_from for _, made_from, _ in kept]])
+
+
+def verify(project: Project, partition: str | None, state: StageState) -> str | None:
+    """The present digest of the batch's samples and latents."""
+    return _digests(project, partition)[1]
+
+
+def window_keys(project: Project, batch: str) -> tuple[int, int, int]:
+    """How many windows a batch has, how many different keys they have, and how many latents have these keys."""
+    keys = [row["sample_id"] for row in project.store.read("samples", equals("ingest_batch", batch), ["sample_id"])]
+    rows = 0
+    for start in range(0, len(keys), _IDS_AT_ONCE):
+        rows += project.store.count("latents", one_of("sample_id", keys[start : start + _IDS_AT_ONCE]))
+    return len(keys), len(set(keys)), rows
+
+
+def stored_sample(project: Project, batch: str, count: int) -> list[str]:
+    """Read up to `count` stored latents of a batch back; the keys of those that are damaged or not finite."""
+    import hashlib
+
+    import numpy as np
+
+    keys = sorted(
+        {row["sample_id"] for row in project.store.read("samples", equals("ingest_batch", batch), ["sample_id"])}
+    )
+    chosen = keys[:: max(1, len(keys) // count)][:count]
+    damaged = []
+    for row, payload in project.store.read_blobs(
+        "latents", one_of("sample_id", chosen) + " AND status = 'ok'", "latent"
+    ):
+        values = np.frombuffer(payload, "<f4")
+        whole = hashlib.sha256(payload).hexdigest() == row["checksum"] and values.size == _product(row["shape"])
+        if not whole or not np.isfinite(values).all():
+            damaged.append(row["sample_id"])
+    return damaged

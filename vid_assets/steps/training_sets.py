@@ -1,0 +1,221 @@
+"""`training_set/<stage>`: who is in the stage's training set, which are held out, and the table version it pins.
+
+A pin is a Lance tag on the table `latents`: the version that it names is never cleaned up. An unchanged digest keeps
+its old pin. The held-out split is decided once for each group of duplicate videos and never changes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from vid_assets.project import Project
+from vid_assets.stages import presence
+from vid_assets.staleness import SETTLED, standings
+from vid_assets.steps.latents import statuses
+from vid_assets.steps.text import embedding_key
+from vid_assets.store.cache import Output
+from vid_assets.store.state import StageState, digest
+from vid_assets.store.tables import Row, equals, one_of
+
+Progress = Callable[[str], None]
+#: What a training set pins: name in its row -> table.
+_PINNED = {"latents": "latents", "members": "training_set_members", "embeddings": "embeddings"}
+_DATA_ASSETS = (
+    "raw_videos", "frame_stats", "clips", "clip_scores", "curated_clips", "captions", "text_embeddings", "duplicates",
+    "vae", "latents",
+)  # fmt: skip
+
+
+class StaleInputsError(RuntimeError):
+    """The data that a training set would be made from is not up to date."""
+
+
+def training_set(
+    project: Project, stage: str, force: bool = False, progress: Progress = print, allow_stale: bool = False
+) -> Output:
+    """Freeze the members of a stage's training set under their digest.
+
+    Raises `StaleInputsError` when anything it is made from is stale, unless `allow_stale` says to take what is there.
+    """
+    stale = [one for one in standings(project, _DATA_ASSETS) if one.condition not in SETTLED]
+    if stale and not allow_stale:
+        first = "; ".join(f"{one.name}: {', '.join(one.reasons)}" for one in stale[:5])
+        more = f"; and {len(stale) - 5} more" if len(stale) > 5 else ""
+        raise StaleInputsError(
+            f"training_set/{stage} would be made from stale data: {first}{more}. Run `vid-assets run`, or materialize "
+            f"these assets first. To train on what is there, set allow_stale: true in the run config of this asset."
+        )
+    store = project.store
+    buckets = project.config.stage(stage).buckets
+    present = set(presence(project))
+    samples = [row for row in store.read("samples", one_of("bucket", buckets)) if row["video_id"] in present]
+    status = statuses(project, sorted({row["sample_id"] for row in samples}))
+    usable = [row for row in samples if status.get(row["sample_id"]) == "ok"]
+    split_of = _splits(project, usable)
+    members = {row["sample_id"]: _member(project, row, split_of[row["video_id"]]) for row in usable}
+    ordered = [members[sample_id] for sample_id in sorted(members)]
+    if not ordered:
+        raise StaleInputsError(
+            f"training_set/{stage} has no member: no kept clip fills its buckets ({', '.join(buckets)}). `curated_clips` "
+            f"says why clips were rejected; a clip must last frames / fps seconds to fill a video bucket."
+        )
+    identity = digest([stage, [sorted(member.items()) for member in ordered]])
+    pinned = _pin(project, stage, identity, ordered)
+    counts = Counter((member["kind"], member["split"]) for member in ordered)
+    return Output(
+        identity,
+        identity,
+        rows=len(ordered),
+        computed=0 if pinned["kept"] else len(ordered),
+        cached=len(ordered) if pinned["kept"] else 0,
+        facts={
+            "digest": identity,
+            "latents version": pinned["latents_version"],
+            "tag": pinned["tag"],
+            "pin": "kept" if pinned["kept"] else "new",
+            "members": {f"{kind} {split}": count for (kind, split), count in sorted(counts.items())},
+            "by bucket": dict(sorted(Counter(member["bucket"] for member in ordered).items())),
+            "left out, latent failed": len(samples) - len(usable),
+            "stale inputs taken": [one.name for one in stale],
+        },
+    )
+
+
+def _member(project: Project, sample: Row, split: str) -> Row:
+    caption = sample["caption_key"]
+    text = project.config.text_encoder is not None and caption is not None
+    return {
+        "sample_id": sample["sample_id"],
+        "caption_key": caption,
+        "embedding_key": embedding_key(project, caption) if text else None,
+        "split": split,
+        "bucket": sample["bucket"],
+        "kind": sample["kind"],
+    }
+
+
+def _pin(project: Project, stage: str, identity: str, members: list[Row]) -> Row:
+    """Write the members, then the row that names them; a digest that is whole already is left as it is."""
+    store = project.store
+    row = pinned_row(project, identity)
+    if row and verify_digest(project, identity) == identity:
+        return row | {"kept": True}
+    tagged = [{"member_id": f"{identity}/{one['sample_id']}", "digest": identity, **one} for one in members]
+    store.insert_absent("training_set_members", tagged)
+    tag = f"training-set-{identity[:16]}"
+    versions = {f"{name}_version": _tag(project, table, tag) for name, table in _PINNED.items()}
+    counts = Counter(one["kind"] for one in members)
+    splits = Counter(one["split"] for one in members)
+    row = {
+        "digest": identity,
+        "stage": stage,
+        **versions,
+        "tag": tag,
+        "videos": counts["video"],
+        "images": counts["image"],
+        "train": splits["train"],
+        "heldout": splits["heldout"],
+        "created_at": datetime.now(UTC),
+    }
+    store.upsert("training_sets", [row])
+    return row | {"kept": False}
+
+
+def pinned_row(project: Project, identity: str) -> Row | None:
+    rows = project.store.read("training_sets", equals("digest", identity))
+    return rows[0] if rows else None
+
+
+def _tag(project: Project, table: str, tag: str) -> int:
+    """Tag the present version of a table, so that no clean-up removes it; returns the version."""
+    handle = project.store.table(table)
+    version = int(handle.version)
+    (handle.tags.update if tag in handle.tags.list() else handle.tags.create)(tag, version)
+    return version
+
+
+def verify_digest(project: Project, identity: str) -> str | None:
+    """`identity` where its row, its members and its tagged versions are all there, else None."""
+    row = pinned_row(project, identity)
+    if row is None:
+        return None
+    for name, table in _PINNED.items():
+        tags = project.store.table(table).tags.list()
+        if tags.get(row["tag"], {}).get("version") != row[f"{name}_version"]:
+            return None
+    members = project.store.count("training_set_members", equals("digest", identity))
+    return identity if members == row["train"] + row["heldout"] else None
+
+
+def verify(project: Project, partition: str | None, state: StageState) -> str | None:
+    """The digest of the training set where it is whole."""
+    return verify_digest(project, state.data_version)
+
+
+def _splits(project: Project, samples: Iterable[Row]) -> dict[str, str]:
+    """video_id -> `train` or `heldout`; decided for videos that have none yet, and stored for good."""
+    store, config = project.store, project.config.heldout
+    kinds = {row["video_id"]: row["kind"] for row in samples}
+    known = {row["video_id"]: row for row in store.read("splits")}
+    groups = _duplicate_groups(project, kinds)
+    decided: dict[str, str] = {}
+    for group in groups:
+        inherited = sorted(known[video]["split"] for video in group if video in known)
+        if inherited:  # a group that spans the split stays out of training
+            split = "heldout" if "heldout" in inherited else "train"
+        else:
+            split = "heldout" if _fraction(min(group)) < config.share else "train"
+        decided |= dict.fromkeys(group, split)
+    _reach_minimum(config.minimum, groups, kinds, known, decided)
+    now = datetime.now(UTC)
+    fresh = [
+        {"video_id": video, "group_video": min(group), "split": decided[video], "created_at": now}
+        for group in groups
+        for video in group
+        if video not in known
+    ]
+    store.insert_absent("splits", fresh)
+    return {video: decided[video] for video in kinds}
+
+
+def _reach_minimum(
+    minimum: int, groups: list[list[str]], kinds: dict[str, str], known: dict[str, Row], decided: dict[str, str]
+) -> None:
+    """Hold out further new groups with videos, in the order of their hash, until there are enough."""
+    videos = [group for group in groups if any(kinds.get(video) == "video" for video in group)]
+    lacking = minimum - sum(decided[group[0]] == "heldout" for group in videos)
+    for group in sorted(videos, key=lambda group: _fraction(min(group))):
+        if lacking <= 0:
+            return
+        if decided[group[0]] == "train" and not any(video in known for video in group):
+            decided.update(dict.fromkeys(group, "heldout"))
+            lacking -= 1
+
+
+def _fraction(video_id: str) -> float:
+    """A number in [0, 1) that only the video decides."""
+    return int(digest(["split", video_id])[:13], 16) / 16**13
+
+
+def _duplicate_groups(project: Project, videos: Iterable[str]) -> list[list[str]]:
+    """The videos, those that share a clip with one another in one group."""
+    clip_video = {
+        row["clip_id"]: row["video_id"] for row in project.store.read("clips", columns=["clip_id", "video_id"])
+    }
+    parent: dict[str, str] = {video: video for video in videos}
+
+    def root(video: str) -> str:
+        while parent.setdefault(video, video) != video:
+            video = parent[video]
+        return video
+
+    for row in project.store.read("duplicates", columns=["clip_id", "duplicate_of"]):
+        one, other = clip_video.get(row["clip_id"]), clip_video.get(row["duplicate_of"])
+        if one and other:
+            parent[max(root(one), root(other))] = min(root(one), root(other))
+    groups: dict[str, list[str]] = {}
+    for video in sorted(parent):
+        groups.setdefault(root(video), []).append(video)
+    return list(groups.values())
