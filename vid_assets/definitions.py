@@ -17,6 +17,11 @@ from vid_assets.project import Project
 from vid_assets.sensor import footage_sensor
 
 
+def build_assets(project: Project) -> list[dg.AssetsDefinition]:
+    """All assets of a project, inputs first."""
+    return [*ingest.build(project), *curate.build(project), *encode.build(project), *train.build(project)]
+
+
 def build_definitions(project: Project | None = None, **resources: Any) -> dg.Definitions:
     """The definitions of `project`; tests give their own, and swap `resources` by name.
 
@@ -25,7 +30,7 @@ def build_definitions(project: Project | None = None, **resources: Any) -> dg.De
     """
     project = project or Project.from_environment()
     return dg.Definitions(
-        assets=[*ingest.build(project), *curate.build(project), *encode.build(project), *train.build(project)],
+        assets=build_assets(project),
         resources={"project": project, "pipes": dg.PipesSubprocessClient()} | resources,
         jobs=[nightly_job],
         schedules=[nightly_schedule(project)],
