@@ -1,0 +1,118 @@
+"""Reading a pinned training set from Lance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pytest
+import torch
+
+from model.data import DataError, TrainingSet
+from vid_assets_tests.unit.model.tables import (
+    LATENTS,
+    embedding_row,
+    member,
+    mixed_training_set,
+    sample_row,
+    write_table,
+    write_training_set,
+)
+
+VIDEO = "9x16x16@8"
+SHAPE = (32, 3, 2, 2)
+
+
+def small(folder: Path, rows: list[dict[str, Any]], **spec: Any) -> TrainingSet:
+    members = [member(index, VIDEO) for index in range(3)]
+    return TrainingSet({**write_training_set(folder, rows, members), **spec}, channels=16)
+
+
+def test_latents_and_texts_come_back_as_they_were_stored(tmp_path: Path) -> None:
+    data = TrainingSet(mixed_training_set(tmp_path, 16, 16), channels=16)
+    assert len(data.split("train")) == 12
+    assert [sample.sample_id for sample in data.split("heldout")] == ["s004"]
+    batch = data.read(["s002", "s000", "s002"])
+    assert batch.latents.shape == (3, 32, 5, 2, 2)
+    for sample, latent in zip(batch.samples, batch.latents):
+        stored = sample_row(int(sample.sample_id[1:]), (32, 5, 2, 2))["latent"]
+        assert latent.numpy().tobytes() == stored
+    assert [None if text is None else text.shape for text in batch.texts] == [(9, 64), None, (9, 64)]
+    assert batch.texts[0].numpy().tobytes() == embedding_row("k2", 9)["embedding"]  # type: ignore[union-attr]
+    assert data.text_dim == 64
+
+
+@pytest.mark.parametrize("width", [2, 64, 512])  # stored inline, packed, or in a file of its own, by the default layout
+def test_blobs_of_every_size_and_kind_are_read(tmp_path: Path, width: int) -> None:
+    schema = LATENTS.set(LATENTS.get_field_index("latent"), lance.blob_field("latent"))
+    rows = [sample_row(index, (32, 3, 2, width), dtype="<f2") for index in range(3)]
+    spec = write_training_set(tmp_path, rows[:1], [member(index, VIDEO) for index in range(3)])
+    uri = tmp_path / "default.lance"
+    spec |= {"latents_uri": str(uri), "latents_version": write_table(uri, rows, schema, "latent")}
+    batch = TrainingSet(spec, 16).read(["s002", "s001"])
+    assert batch.latents.dtype == torch.float16
+    assert batch.latents[0].numpy().tobytes() == rows[2]["latent"]
+
+
+def test_the_pinned_version_is_read_whatever_happened_since(tmp_path: Path) -> None:
+    rows = [sample_row(index, SHAPE) for index in range(6)]
+    spec = write_training_set(tmp_path, rows, [member(index, VIDEO) for index in (1, 3, 5)])
+    dataset = lance.dataset(spec["latents_uri"])
+    dataset.delete("sample_id in ('s000', 's002')")  # rows move up, addresses must not be mixed up
+    deleted = dataset.version
+    write_table(Path(spec["latents_uri"]), [sample_row(9, SHAPE)], LATENTS, "latent")
+    lance.dataset(spec["latents_uri"]).optimize.compact_files()
+    for version in (spec["latents_version"], deleted, lance.dataset(spec["latents_uri"]).version):
+        batch = TrainingSet({**spec, "latents_version": version}, 16).read(["s005", "s001", "s003"])
+        assert [latent.numpy().tobytes() for latent in batch.latents] == [rows[i]["latent"] for i in (5, 1, 3)]
+
+
+def test_a_failed_row_beside_a_good_one_does_not_count(tmp_path: Path) -> None:
+    failed = {**sample_row(0, SHAPE), "status": "failed", "latent": None, "checksum": None, "shape": None}
+    data = small(tmp_path, [failed, *(sample_row(index, SHAPE) for index in range(3))])
+    assert data.read(["s000"]).latents.shape == (1, *SHAPE)
+
+
+def test_damaged_bytes_are_found_when_first_read(tmp_path: Path) -> None:
+    rows = [sample_row(index, SHAPE) for index in range(3)]
+    rows[1]["latent"] = rows[2]["latent"]
+    data = small(tmp_path, rows)
+    data.read(["s000", "s002"])
+    with pytest.raises(DataError, match="s001 is damaged"):
+        data.read(["s001"])
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    import hashlib
+
+    rows = [sample_row(index, SHAPE) for index in range(3)]
+    broken = np.frombuffer(rows[0]["latent"], "<f4").copy()
+    broken[5] = np.nan
+    rows[0] |= {"latent": broken.tobytes(), "checksum": hashlib.sha256(broken.tobytes()).hexdigest()}
+    with pytest.raises(DataError, match="latent of s000: holds values that are not finite"):
+        small(tmp_path, rows).read(["s000"])
+
+
+def test_what_is_missing_is_named_before_training(tmp_path: Path) -> None:
+    rows = [sample_row(index, SHAPE) for index in range(3)]
+    with pytest.raises(DataError, match="no latent of the member s002"):
+        small(tmp_path / "a", rows[:2])
+    with pytest.raises(DataError, match="no member of the training set d2"):
+        small(tmp_path / "b", rows, digest="d2")
+    with pytest.raises(DataError, match=r"cannot open .*latents\.lance at version 99"):
+        small(tmp_path / "c", rows, latents_version=99)
+    spec = write_training_set(tmp_path / "d", rows, [member(0, VIDEO, "k9")], [embedding_row("k1", 5)])
+    with pytest.raises(DataError, match="no text states of the caption k9"):
+        TrainingSet(spec, 16)
+    with pytest.raises(DataError, match="names no embeddings"):
+        TrainingSet({**spec, "embeddings_uri": None}, 16)
+
+
+def test_a_bucket_has_one_shape_of_the_right_channels(tmp_path: Path) -> None:
+    rows = [sample_row(0, SHAPE), sample_row(1, SHAPE), sample_row(2, (32, 3, 2, 4))]
+    with pytest.raises(DataError, match=r"s002 is float32 \(32, 3, 2, 4\), but s000"):
+        small(tmp_path / "a", rows)
+    with pytest.raises(DataError, match="not of 16 channels"):
+        small(tmp_path / "b", [sample_row(index, (24, 3, 2, 2)) for index in range(3)])

@@ -1,0 +1,296 @@
+"""A training run: exact resume after any interruption, and refusal of what would be another run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model import checkpoint
+from model.manifest import TRAIN_CODE_VERSION, ManifestError, check_train
+from model.order import OrderError
+from model.train import StopRequest, main
+from model.trainer import Stopped, TrainingError, curve, train
+from model.weights import checkpoint_hash, weights_hash
+from vid_assets_tests.unit.model.tables import manifest, mixed_training_set
+
+STEPS = 60
+REPO = Path(checkpoint.__file__).parent.parent
+
+
+class Recorder:
+    """A reporter that remembers, and can ask the run to stop when it has come to a step."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any]] = []
+
+    def progress(self, step: int, total: int, metrics: dict[str, float]) -> None:
+        self.events.append(("progress", (step, total, metrics)))
+
+    def checkpoint(self, folder: str, step: int) -> None:
+        self.events.append(("checkpoint", step))
+
+    def finished(self, summary: dict[str, Any]) -> None:
+        self.events.append(("finished", summary))
+
+
+def never() -> None:
+    return None
+
+
+def after(steps: int) -> Any:
+    """A stop request that comes when `steps` steps were done in this process."""
+    asked = iter(range(10**6))
+    return lambda: "enough" if next(asked) >= steps else None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def training_set(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return mixed_training_set(tmp_path_factory.mktemp("tables"), 16, 16)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(training_set: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a run that nothing happened to."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    train(manifest(training_set, output, steps=STEPS), Recorder(), never)
+    return output
+
+
+def assert_same_run(output: Path, undisturbed: Path) -> None:
+    losses = [(folder / "final" / "losses.json").read_text() for folder in (output, undisturbed)]
+    assert losses[0] == losses[1]
+    assert checkpoint_hash(output / "final") == checkpoint_hash(undisturbed / "final")
+
+
+def command(file: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "model.train", "--manifest", str(file), *more]
+
+
+@pytest.fixture(scope="module")
+def killed_and_orphaned(training_set: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Two real processes, started together since each takes seconds to import: one is killed, one loses its parent."""
+    folder = tmp_path_factory.mktemp("processes")
+    killed = manifest(training_set, folder / "killed", steps=STEPS)
+    orphan = manifest(training_set, folder / "orphan", steps=10**6)
+    for name, content in (("killed", killed), ("orphan", orphan)):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    launcher = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([*sys.argv[1:], '--parent-pid', str(os.getpid())])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    orphan_command = [sys.executable, "-c", launcher, *command(folder / "orphan.json")]
+    with open(folder / "orphan.out", "w") as out, open(folder / "orphan.err", "w") as err:
+        parent = subprocess.Popen(orphan_command, stdout=out, stderr=err, cwd=REPO)
+    try:
+        with subprocess.Popen(command(folder / "killed.json"), stdout=subprocess.PIPE, text=True, cwd=REPO) as process:
+            for line in process.stdout or ():
+                if json.loads(line)["event"] == "checkpoint" and json.loads(line)["step"] >= 8:
+                    process.send_signal(signal.SIGKILL)
+                    break
+        wait_for(lambda: checkpoint.latest(folder / "orphan") is not None, "a checkpoint of the orphan")
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_for(lambda: "gone" in (folder / "orphan.err").read_text(), "the orphan to notice")
+    return {"folder": folder, "code": process.returncode, "manifest": killed}
+
+
+def wait_for(condition: Any, what: str, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.1)
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_result_bit_for_bit(
+    killed_and_orphaned: dict[str, Any], undisturbed: Path
+) -> None:
+    output = killed_and_orphaned["folder"] / "killed"
+    assert killed_and_orphaned["code"] == -signal.SIGKILL
+    assert not (output / "final").exists()
+    (output / ".tmp-step-00000099-abc").mkdir()  # what a kill during a save leaves behind
+    summary = train(killed_and_orphaned["manifest"], Recorder(), never)
+    assert 8 <= summary["resumed_from"] < STEPS
+    assert_same_run(output, undisturbed)
+    assert not list(output.glob(".tmp-*"))
+
+
+def test_a_run_whose_parent_died_stops_and_keeps_its_state(killed_and_orphaned: dict[str, Any]) -> None:
+    folder = killed_and_orphaned["folder"]
+    message = (folder / "orphan.err").read_text().strip().splitlines()[-1]
+    assert message.startswith("stopped after step")
+    assert "the process that started this run" in message
+    newest = checkpoint.latest(folder / "orphan")
+    assert newest is not None
+    assert checkpoint.read_state(newest)["step"] == int(message.split()[3])
+
+
+def test_a_run_that_was_stopped_again_and_again_is_the_same_run(
+    training_set: dict[str, Any], undisturbed: Path, tmp_path: Path
+) -> None:
+    asked = manifest(training_set, tmp_path, steps=STEPS)
+    for steps in (0, 1, 7, 0, 13):
+        with pytest.raises(Stopped, match="enough"):
+            train(asked, Recorder(), after(steps))
+    assert [folder.name for folder in checkpoint.step_folders(tmp_path)] == ["step-00000020", "step-00000021"]
+    train(asked, Recorder(), never)
+    assert_same_run(tmp_path, undisturbed)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(
+    training_set: dict[str, Any], undisturbed: Path, tmp_path: Path
+) -> None:
+    asked = manifest(training_set, tmp_path, steps=STEPS)
+    with pytest.raises(Stopped):
+        train(asked, Recorder(), after(9))
+    file = checkpoint.step_folder(tmp_path, 9) / "state.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    summary = train(asked, Recorder(), never)
+    assert summary["resumed_from"] == 8
+    assert_same_run(tmp_path, undisturbed)
+
+
+def test_a_reader_that_is_gone_stops_the_run_in_order(training_set: dict[str, Any], tmp_path: Path) -> None:
+    class Gone(Recorder):
+        def progress(self, step: int, total: int, metrics: dict[str, float]) -> None:
+            raise BrokenPipeError
+
+    with pytest.raises(Stopped, match="nobody reads"):
+        train(manifest(training_set, tmp_path), Gone(), never)
+    assert checkpoint.latest(tmp_path) == checkpoint.step_folder(tmp_path, 1)
+
+
+def test_resume_with_another_recipe_is_refused_with_the_difference(
+    training_set: dict[str, Any], undisturbed: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        train(manifest(training_set, tmp_path), Recorder(), after(3))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    other = manifest({**training_set, "digest": "d2"}, tmp_path, lr=2e-3)
+    with pytest.raises(TrainingError) as refusal:
+        train(other, Recorder(), never)
+    assert "recipe.lr: 0.001 before, 0.002 now" in str(refusal.value)
+    assert 'training_set.digest: "d1" before, "d2" now' in str(refusal.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    with pytest.raises(TrainingError, match=r"recipe\.seed: 7 before, 8 now"):
+        train(manifest(training_set, undisturbed, steps=STEPS, seed=8), Recorder(), never)
+
+
+def test_a_finished_run_is_not_trained_again_wherever_its_data_lies_now(
+    training_set: dict[str, Any], undisturbed: Path
+) -> None:
+    moved = {**training_set, "latents_uri": "/moved/latents.lance"}
+    recorder = Recorder()
+    summary = train(manifest(moved, undisturbed, steps=STEPS, threads=2, checkpoint_every=1), recorder, never)
+    assert summary["steps"] == STEPS
+    assert [name for name, _ in recorder.events] == ["finished"]
+
+
+def test_the_final_folder_says_what_it_was_made_of(training_set: dict[str, Any], undisturbed: Path) -> None:
+    record = json.loads((undisturbed / "final" / "checkpoint.json").read_text())
+    assert record["weights_hash"] == checkpoint_hash(undisturbed / "final")
+    assert record["training_set_digest"] == training_set["digest"]
+    assert record["latents_version"] == training_set["latents_version"]
+    assert record["vae_weights_hash"] == "w"
+    assert (record["code_version"], record["train_code_version"]) == ("1", TRAIN_CODE_VERSION)
+    assert len(json.loads((undisturbed / "final" / "losses.json").read_text())) == STEPS
+    summary = record["summary"]
+    assert summary["samples"] == {"image": 30, "video": 90}  # a quarter, as declared
+    assert summary["losses"][0] > summary["final_loss"]
+    assert weights_hash(undisturbed / "final" / "ema") != weights_hash(undisturbed / "final" / "denoiser")
+    assert len(checkpoint.step_folders(undisturbed)) == 2
+
+
+# A change of the algorithm moves these numbers and must bump TRAIN_CODE_VERSION, which then needs numbers of its own.
+GOLDEN = {"1": [1.70146, 1.49394, 1.76384, 1.47745]}
+
+
+def test_losses_change_only_with_the_code_version(undisturbed: Path) -> None:
+    losses = json.loads((undisturbed / "final" / "losses.json").read_text())
+    assert [losses[step] for step in (0, 1, 5, 30)] == pytest.approx(GOLDEN[TRAIN_CODE_VERSION], abs=5e-3)
+
+
+def test_a_stage_starts_from_the_weights_of_the_one_before(
+    training_set: dict[str, Any], undisturbed: Path, tmp_path: Path
+) -> None:
+    final = undisturbed / "final"
+    parent = {"folder": str(final), "weights_hash": checkpoint_hash(final), "weights": "ema"}
+    still = {**manifest(training_set, tmp_path / "next", steps=1, lr=0.0), "parent": parent}
+    train(still, Recorder(), never)
+    assert weights_hash(tmp_path / "next" / "final" / "denoiser") == weights_hash(final / "ema")
+    with pytest.raises(TrainingError, match="changed or replaced"):
+        train({**still, "output": str(tmp_path / "x"), "parent": {**parent, "weights_hash": "0"}}, Recorder(), never)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_saves_nothing(training_set: dict[str, Any], tmp_path: Path) -> None:
+    asked = manifest(training_set, tmp_path, lr=1e30, warmup_steps=0, checkpoint_every=100)
+    with pytest.raises(TrainingError, match="not finite"):
+        train(asked, Recorder(), never)
+    assert not checkpoint.step_folders(tmp_path)
+    assert not (tmp_path / "final").exists()
+
+
+def test_a_mix_that_cannot_be_had_is_refused_before_the_first_step(
+    training_set: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(OrderError, match="4 image samples, but image_share 0"):
+        train(manifest(training_set, tmp_path, image_share=0.0), Recorder(), never)
+
+
+def test_signals_ask_for_a_stop() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        stop = StopRequest(None)
+        assert stop.reason() is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.reason() == "received SIGTERM"
+        assert "is gone" in (StopRequest(parent_pid=1 << 30).reason() or "")
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT), before):
+            signal.signal(number, handler)
+
+
+def test_the_command_explains_a_bad_request_in_one_line(
+    training_set: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert main(["--manifest", str(tmp_path / "none.json")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+    file = tmp_path / "m.json"
+    file.write_text(json.dumps(manifest(training_set, tmp_path / "out")))
+    assert main(["--manifest", str(file), "--report", "no.such:thing"]) == 1
+    assert "give module:attribute" in capsys.readouterr().err
+
+
+def test_every_problem_of_a_manifest_is_named(training_set: dict[str, Any], tmp_path: Path) -> None:
+    bad = manifest(training_set, tmp_path, steps="many")
+    del bad["recipe"]["lr"], bad["output"]
+    with pytest.raises(ManifestError) as error:
+        check_train(bad)
+    for part in ("recipe.lr is missing", "recipe.steps is 'many'", "output is missing"):
+        assert part in str(error.value)
+
+
+def test_a_long_curve_is_shortened_and_keeps_its_mean() -> None:
+    losses = [float(step) for step in range(10_000)]
+    assert len(curve(losses)) == 500
+    assert sum(curve(losses)) / 500 == pytest.approx(sum(losses) / len(losses))
+    assert curve([1.0, 2.0]) == [1.0, 2.0]
