@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,7 +41,7 @@ class Section(BaseModel):
 class Source(Section):
     """One place that footage comes from: a folder, as a path or an fsspec URI."""
 
-    uri: str
+    uri: str = Field(min_length=1)
     include: tuple[str, ...] = ("**/*",)
     exclude: tuple[str, ...] = ()
 
@@ -176,14 +177,14 @@ class Bucket(Section):
         if frames == 1 and fps:
             raise ValueError(f"{text!r}: an image bucket has no frame rate; write 1x{height}x{width}")
         if frames > 1 and not fps:
-            raise ValueError(f"{text!r}: a video bucket needs its frame rate, such as {text}@24")
+            raise ValueError(f"{text!r}: a video bucket needs its frame rate, such as {frames}x{height}x{width}@24")
         if frames % 4 != 1:
-            low = frames - (frames - 1) % 4
+            low = max(1, frames - (frames - 1) % 4)
             raise ValueError(
                 f"{text!r}: frames must be 4k+1 for a 4x8x8 VAE; the valid neighbours are {low} and {low + 4}"
             )
-        if height % 16 or width % 16:
-            raise ValueError(f"{text!r}: height and width must be multiples of 16 (8x VAE, 2x patches)")
+        if height % 16 or width % 16 or not height or not width:
+            raise ValueError(f"{text!r}: height and width must be multiples of 16 (8x VAE, 2x patches), at least 16")
         return cls(frames=frames, height=height, width=width, fps=fps)
 
 
@@ -374,7 +375,7 @@ def parse_config(data: dict[str, Any], base: Path | None = None, name: str = "co
     try:
         config = Config.model_validate(expanded)
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
+        lines = [_explain(item) for item in _own(error.errors())]
         raise ConfigError(f"{name}:\n" + "\n".join(f"  {line}" for line in lines)) from None
     return _absolute(config, base or Path.cwd())
 
@@ -417,11 +418,41 @@ def _absolute(config: Config, base: Path) -> Config:
     )
 
 
+def _own(errors: Sequence[Any]) -> list[Any]:
+    """The errors without those that only follow from others: a list whose items are wrong is not too short as well."""
+
+    def follows(error: Any) -> bool:
+        place = error["loc"]
+        return error["type"] == "too_short" and any(
+            len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors
+        )
+
+    return [error for error in errors if not follows(error)]
+
+
+def _path(location: Sequence[Any]) -> str:
+    """A location as people write it, e.g. `stages[0].buckets`."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location if part != "[key]")
+    return path.removeprefix(".") or "(top level)"
+
+
+#: How pydantic names the types of Python, and how the file names them.
+_WORDS = (
+    (re.compile(r"valid dictionary or instance of \w+|valid dictionary"), "mapping of keys to values"),
+    (re.compile(r"valid tuple"), "list"),
+    (re.compile(r"\w+ should have at least (\d+) items? after validation, not \d+"), r"at least \1 is needed"),
+    (re.compile(r"String should match pattern '\^\[a-z\]\[a-z0-9_\]\{0,39\}\$'"),
+     "a name has lower-case letters, digits and _, begins with a letter, and has at most 40 of them"),
+)  # fmt: skip
+
+
 def _explain(error: Any) -> str:
     """One validation error as: path of the key, what is wrong, what is allowed, the nearest valid name."""
-    location = [part for part in error["loc"]]
-    path = ".".join(str(part) for part in location) or "(top level)"
+    location = list(error["loc"])
+    path = _path(location)
     message = error["msg"].removeprefix("Value error, ")
+    for pattern, words in _WORDS:
+        message = pattern.sub(words, message)
     if error["type"] == "extra_forbidden":
         allowed = _fields_at(location[:-1])
         near = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.5)

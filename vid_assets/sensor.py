@@ -91,7 +91,7 @@ def footage_sensor(project: Project) -> dg.SensorDefinition:
         asset_selection=dg.AssetSelection.assets(*BATCH_RUN),
         minimum_interval_seconds=ingest.sensor_interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING if ingest.watch else dg.DefaultSensorStatus.STOPPED,
-        description="Registers new and changed footage as soon as it has settled, and brings its batch to latents in one run.",
+        description="Registers new and changed footage once it has settled, and takes its batch to latents in one run.",
     )
     def new_footage(
         context: dg.SensorEvaluationContext, project: dg.ResourceParam[Project]
@@ -139,12 +139,12 @@ def look(project: Project, cursor: Cursor, now: float) -> Tick:
     A batch needs a run when its files are not those that it was last made from, or when a better copy elsewhere
     changed which of its clips lost.
     """
-    from vid_assets.footage.membership import file_version
+    from vid_assets.footage.membership import seen_version
     from vid_assets.stages import batches, lost_clips
     from vid_assets.steps import sources
 
     known_rows = project.store.read("sources", "state <> 'replaced'")
-    known = {row["uri"]: file_version(row) for row in known_rows}
+    known = {row["uri"]: seen_version(row) for row in known_rows}
     taken, waiting = settled(sources.list_files(project), known, cursor.pending, project.config.ingest.settle_s, now)
     stale = {row["uri"]: row for row in known_rows if row["uri"] in waiting and row["state"] == "present"}
     sources.register(project, [*taken, *(_as_known(row) for row in stale.values())])
@@ -165,11 +165,12 @@ def look(project: Project, cursor: Cursor, now: float) -> Tick:
 
 
 def _as_known(row: Mapping[str, Any]) -> Any:
-    """A file that is changing, as it was when it was taken."""
+    """A file that is changing, as the listing showed it when it was taken."""
     from vid_assets.footage.listing import FoundFile, Sidecar
+    from vid_assets.footage.membership import seen_version
 
     sidecars = tuple(Sidecar(**car) for car in row["sidecars"] or ())
-    return FoundFile(row["uri"], row["size_bytes"], row["etag"], sidecars)
+    return FoundFile(row["uri"], row["size_bytes"], seen_version(row).partition(":")[2], sidecars)
 
 
 def _digest(project: Project, batch: str) -> str:
@@ -181,7 +182,7 @@ def _digest(project: Project, batch: str) -> str:
 
 
 def _was_made_from_these(project: Project, batch: str) -> bool:
-    """Whether the batch's files and captions are those that its rows were made from (by hand, before the sensor ran)."""
+    """Whether the batch's rows were made from its files and captions as they are, by hand, before the sensor ran."""
     from vid_assets.stages import all_stages
 
     stages = all_stages(project.config)

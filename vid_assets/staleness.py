@@ -19,8 +19,9 @@ SETTLED = ("fresh", "retry")
 class Standing:
     """How an asset partition stands.
 
-    fresh: its output is what it would be now. stale: its own code, config or inputs changed, or its output did.
-    retry: fresh, but some rows failed in a way that another run may cure. missing: never finished. waiting: an input is not fresh; whether this one changes shows when that one has run.
+    fresh: its output is what it would be now. retry: fresh, but some rows failed in a way that another run may cure.
+    stale: its own code, config or inputs changed, or its output did. missing: never finished. waiting: an input is
+    not settled; whether this one changes shows when that one has run.
     """
 
     asset: str
@@ -69,12 +70,12 @@ def _standing(
         fingerprint = stage.fingerprint(project, partition, stages)
     except UpstreamMissingError:
         return Standing(stage.name, partition, "waiting", tuple(f"waits for {name}" for name in waits))
-    reasons = why_stale(state, fingerprint, lambda found: stage.verify(project, partition, found))
-    if reasons and reasons != [RETRY]:
-        return Standing(stage.name, partition, "stale", tuple(reasons))
+    changes = why_stale(state, fingerprint, lambda found: stage.verify(project, partition, found))
+    if changes and changes != [RETRY]:
+        return Standing(stage.name, partition, "stale", tuple(changes))
     if waits:
         return Standing(stage.name, partition, "waiting", tuple(f"waits for {name}" for name in waits))
-    if reasons:
+    if changes:
         return Standing(stage.name, partition, "retry", (RETRY,))
     return Standing(stage.name, partition, "fresh")
 

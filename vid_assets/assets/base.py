@@ -76,8 +76,8 @@ def dagster_code_version(stage: Stage, config: Config) -> str:
     The recipe of one experiment does not enter: it is one partition's, and Dagster keeps one code version for all.
     """
     if stage.partitions == "experiment":
-        shared = {key: value for key, value in stage.config(config, next(iter(config.experiments))).items()}
-        relevant = {key: value for key, value in shared.items() if not key.startswith("experiments.")}
+        everything = stage.config(config, next(iter(config.experiments)))
+        relevant = {key: value for key, value in everything.items() if not key.startswith("experiments.")}
     else:
         relevant = stage.config(config, None)
     return f"{stage.code_version}+{digest(relevant)[:8]}" if relevant else stage.code_version
@@ -95,7 +95,7 @@ def execute(
     compute: Callable[[Project, str | None, Callable[[str], None]], Any],
     *,
     force: bool = False,
-    views: Callable[[Project, str | None, Mapping[str, Any]], Mapping[str, Any]] | None = None,
+    views: Callable[[Project, str | None, Mapping[str, Any], bool], Mapping[str, Any]] | None = None,
     checks: Callable[[Project, str | None, Mapping[str, Any]], Sequence[dg.AssetCheckResult]] | None = None,
     table: str | None = None,
     excluded_seconds: Callable[[], float] = lambda: 0.0,
@@ -103,9 +103,10 @@ def execute(
 ) -> dg.MaterializeResult:
     """Run a stage through the cache and turn its outcome into a `MaterializeResult`.
 
-    `compute` gets the project, the partition and a function that reports progress. `views` gives pictures and tables;
-    `checks` judges the facts; `excluded_seconds` tells time that was spent waiting, not working; `extra_inputs` enter the fingerprint. Errors that a user can
-    mend fail the run with their message alone.
+    `compute` gets the project, the partition and a function that reports progress. `views` gives pictures and tables,
+    and is told whether they must be drawn again; `checks` judges the facts; `excluded_seconds` tells time that was
+    spent waiting, not working; `extra_inputs` enter the fingerprint. Errors that a user can mend fail the run with
+    their message alone.
     """
     partition = context.partition_key if context.has_partition_key else None
     stages = all_stages(project.config)
@@ -136,7 +137,7 @@ def execute(
                 force,
             )
             output = outcome.output
-            shown = dict(views(project, partition, output.facts)) if views else {}
+            shown = dict(views(project, partition, output.facts, not outcome.hit)) if views else {}
             results = list(checks(project, partition, output.facts)) if checks else []
         except mendable as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error

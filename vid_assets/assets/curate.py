@@ -17,7 +17,7 @@ _BATCH_ASSETS: dict[str, tuple[tuple[str, ...], str, set[str], str]] = {
         ("raw_videos",),
         "frame_stats",
         {"ffmpeg", "opencv", "lancedb"},
-        "The one decode of curation: proves each file whole, keeps its timestamps, per-frame statistics and thumbnails.",
+        "The one decode of curation: proves each file whole, keeps timestamps, per-frame statistics and thumbnails.",
     ),
     "clips": (
         ("raw_videos", "frame_stats"),
@@ -100,8 +100,8 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
     return [*(batch_asset(name) for name in _BATCH_ASSETS), duplicates]
 
 
-def _sheets(project: Project, batch: str | None, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+def _sheets(project: Project, batch: str | None, facts: Mapping[str, Any], redraw: bool) -> Mapping[str, Any]:
     """Contact sheets of kept and of rejected clips, and the funnel, as metadata."""
     from vid_assets.steps.curation_views import curation_views
 
-    return {name: dg.MetadataValue.md(text) for name, text in curation_views(project, str(batch)).items()}
+    return {name: dg.MetadataValue.md(text) for name, text in curation_views(project, str(batch), redraw).items()}

@@ -50,7 +50,7 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
         kinds={"huggingface", "lancedb"},
         code_version=dagster_code_version(stages["text_embeddings"], config),
         automation_condition=follow_changes(),
-        description="Encoder states of each caption, unpadded, keyed by the text, the encoder's weights and its settings.",
+        description="Encoder states of each caption, unpadded, keyed by text, the encoder's weights and its settings.",
     )
     def text_embeddings(
         context: dg.AssetExecutionContext, config: StageConfig, project: dg.ResourceParam[Project]
@@ -106,7 +106,7 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
             dg.AssetCheckSpec(name, asset="latents", blocking=True, description=text)
             for name, text in _LATENT_CHECKS.items()
         ],
-        description="VAE latents of the kept clips that lost to none, in every bucket of the curriculum; each is encoded once.",
+        description="VAE latents of the kept clips that lost to none, in every bucket of the curriculum, encoded once.",
     )
     def latents(
         context: dg.AssetExecutionContext, config: StageConfig, project: dg.ResourceParam[Project]

@@ -23,7 +23,7 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
         group_name="ingest",
         kinds={"file", "lancedb"},
         code_version=dagster_code_version(stages["source_files"], config),
-        description="Lists the sources with their captions, and places every new file in an ingest batch. Reads no footage.",
+        description="Lists the sources with their captions, and places new files in ingest batches. Reads no footage.",
     )
     def source_files(
         context: dg.AssetExecutionContext, config: SourcesConfig, project: dg.ResourceParam[Project]
@@ -64,7 +64,7 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
                 description=f"At least {least:.0%} of the batch's files are videos or stills that can be opened.",
             )
         ],
-        description="Hashes the content of each file and reads its header; decodes nothing. Byte-identical files are one video.",
+        description="Hashes each file and reads its header; decodes nothing. Byte-identical files are one video.",
     )
     def raw_videos(
         context: dg.AssetExecutionContext, config: StageConfig, project: dg.ResourceParam[Project]

@@ -54,8 +54,8 @@ def _stage_assets(project: Project, name: str, previous: str | None) -> list[dg.
         kinds={"lancedb"},
         code_version=dagster_code_version(stages[training_set_name], config),
         automation_condition=follow_changes(ignore=("source_files",)) if config.train.automatic else None,
-        description=f"Who is in the training set of stage {name} ({', '.join(section.buckets)}), under a digest and a pinned "
-        "version of the latents. Fails when anything that it is made from is stale.",
+        description=f"The training set of stage {name} ({', '.join(section.buckets)}), with its digest and pinned "
+        "versions of the tables. Fails when anything that it is made from is stale.",
     )
     def training_set(
         context: dg.AssetExecutionContext, config: TrainingSetConfig, project: dg.ResourceParam[Project]
@@ -173,22 +173,28 @@ class _Child:
                 self.startup_seconds = max(0.0, message["at"] - began)
 
 
-def _loss_curve(project: Project, partition: str | None, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+def _loss_curve(
+    project: Project, partition: str | None, facts: Mapping[str, Any], redraw: bool
+) -> Mapping[str, dg.MetadataValue]:
     """The loss by step, as a picture."""
-    from vid_assets.views.plots import loss_plot
     from vid_assets.views.sheets import as_markdown
 
     folder = Path(project.home, facts["folder"])
-    losses = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
-    image = loss_plot(losses, f"loss, {partition}")
-    (folder.parent / "loss.png").write_bytes(image)
+    picture = folder.parent / "loss.png"
+    if redraw or not picture.is_file():
+        from vid_assets.views.plots import loss_plot
+
+        losses = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
+        picture.write_bytes(loss_plot(losses, f"loss, {partition}"))
     return {
-        "loss": dg.MetadataValue.md(as_markdown(image, "loss by step")),
+        "loss": dg.MetadataValue.md(as_markdown(picture.read_bytes(), "loss by step")),
         "checkpoint": dg.MetadataValue.path(str(folder)),
     }
 
 
-def _strips(project: Project, partition: str | None, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+def _strips(
+    project: Project, partition: str | None, facts: Mapping[str, Any], redraw: bool
+) -> Mapping[str, dg.MetadataValue]:
     """The generated frames beside the data, as filmstrips."""
     from vid_assets.steps.evaluations import strip_views
 

@@ -146,7 +146,7 @@ def _report(folder: Path, done: list[Done], preparing: float, running: float) ->
         print(f"contact sheet     {path}")
     for path in videos:
         print(f"generated video   {path}")
-    print("\nThe VAE of the demo is untrained: generated videos show that the chain works, not a picture.")
+    print("\nThe VAE of the demo is untrained (its weights are set by hand): expect blurred pictures.")
     print("Web UI: make ui     (then open http://127.0.0.1:3000)")
 
 

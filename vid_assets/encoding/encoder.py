@@ -15,7 +15,7 @@ import numpy as np
 from vid_assets.encoding.content_key import LatentParts
 from vid_assets.encoding.transform import fit_frames
 from vid_assets.encoding.windows import Window
-from vid_assets.footage.decode import DecodeError, read_frames, read_image
+from vid_assets.footage.decode import DecodeError, Route, read_frames, read_image
 from vid_assets.footage.identity import local_copy
 
 
@@ -28,7 +28,7 @@ class Task:
     uri: str
     video: Mapping[str, Any]
     timestamps: Sequence[float]
-    route: str
+    route: Route
     crop: tuple[int, int, int, int] | None
 
 

@@ -7,11 +7,13 @@ its modification time on a local disk.
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from vid_assets.config import Source
 
@@ -72,7 +74,7 @@ def _list_one(source: Source) -> list[FoundFile]:
         fs, root = fsspec.core.url_to_fs(source.uri)
         if not fs.isdir(root):
             raise ListingError(f"source {source.uri}: no such folder. Correct `sources` in the configuration file.")
-        entries = fs.find(root, detail=True)
+        entries = _walk(fs, root, source) if isinstance(fs, LocalFileSystem) else fs.find(root, detail=True)
     except ListingError:
         raise
     except (OSError, ValueError, ImportError) as error:
@@ -92,9 +94,42 @@ def _list_one(source: Source) -> list[FoundFile]:
     ]
 
 
+def _walk(fs: LocalFileSystem, root: str, source: Source) -> dict:
+    """What `fs.find` gives, but a folder that cannot be read is an error: to `find` it is empty, its files removed."""
+    files, folders = {}, [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = fs.ls(folder, detail=True)
+        except OSError:
+            if not _included(folder[len(root) :].strip("/") + "/any", source):
+                continue
+            raise
+        for info in entries:
+            name = PurePosixPath(info["name"]).name
+            linked = bool(info.get("islink")) and os.path.isdir(info["name"])
+            if info["type"] != "directory" and not linked:
+                files[info["name"]] = info
+            elif linked and _leads_back(info["name"]):
+                continue
+            elif not name.startswith(".") and name != "lost+found":
+                folders.append(info["name"])
+    return files
+
+
+def _leads_back(link: str) -> bool:
+    """Whether a link leads to a folder that it lies in."""
+    target, place = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
+    return os.path.commonpath([target, place]) == target
+
+
 def _included(name: str, source: Source) -> bool:
     def matches(pattern: str) -> bool:
-        return fnmatch.fnmatch(name, pattern) or (pattern.startswith("**/") and fnmatch.fnmatch(name, pattern[3:]))
+        """Whether the name fits; `**/` stands for any number of folders, none among them."""
+        if fnmatch.fnmatchcase(name, pattern):
+            return True
+        head, found, tail = pattern.partition("**/")
+        return bool(found) and matches(head + tail)
 
     return any(map(matches, source.include)) and not any(map(matches, source.exclude))
 

@@ -29,6 +29,7 @@ class Membership:
     new_batches: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    rewritten: list[str] = field(default_factory=list)
     recaptioned: list[str] = field(default_factory=list)
     renamed: list[tuple[str, str]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
@@ -40,13 +41,18 @@ class Membership:
 
 
 def file_version(row: Mapping[str, Any]) -> str:
-    """The version of a file that a hash was taken of: its size and its etag."""
+    """The version of a file under which its content was first seen: its size and its etag."""
     return f"{row['size_bytes']}:{row['etag']}"
+
+
+def seen_version(row: Mapping[str, Any]) -> str:
+    """The version that the listing last showed: a later one where the same bytes were written again."""
+    return row["hashed_version"] if is_hashed(row) else file_version(row)
 
 
 def is_hashed(row: Mapping[str, Any]) -> bool:
     """Whether `video_id` is that of the file as it is now."""
-    return row["video_id"] is not None and row["hashed_version"] == file_version(row)
+    return row["video_id"] is not None and row["hashed_version"] is not None
 
 
 def present_videos(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -67,7 +73,8 @@ def diff_membership(
 ) -> Membership:
     """Compare a listing with the known sources and place every new file in a batch.
 
-    `file_hash` is asked only for a new uri whose size equals that of a vanished one, which may be a rename.
+    `file_hash` is asked only for a new uri whose size equals that of a vanished one, which may be a rename, and for a
+    known one that was written again at its size: where the bytes are the same, nothing but its version changes.
     Raises `ShrunkListingError` when more than half of the present files vanished and `confirm` is not set.
     """
     by_uri = {row["uri"]: row for row in known if row["state"] != "replaced"}
@@ -90,13 +97,21 @@ def diff_membership(
         if row is None:
             new.append(file)
             continue
+        version = f"{file.size_bytes}:{file.etag}"
         updated = row | _facts(file) | {"state": "present"}
+        same = version == seen_version(row)
+        if same or _same_bytes(row, file, file_hash):
+            updated |= {"etag": row["etag"], "hashed_version": version if is_hashed(row) else None}
+        else:
+            updated["hashed_version"] = None
         if updated != row:
             diff.rows.append(updated)
-            if (file.size_bytes, file.etag) != (row["size_bytes"], row["etag"]) or row["state"] != "present":
+            if (updated["hashed_version"] is None and not same) or row["state"] != "present":
                 diff.changed.append(file.uri)
-            else:
+            elif updated["sidecars"] != row["sidecars"]:
                 diff.recaptioned.append(file.uri)
+            else:
+                diff.rewritten.append(file.uri)
     moved = _renames(vanished, new, file_hash)
     for file in new:
         if file.uri in moved:
@@ -126,6 +141,17 @@ def diff_membership(
 def _facts(file: FoundFile) -> Row:
     sidecars = [{"uri": s.uri, "size_bytes": s.size_bytes, "etag": s.etag} for s in file.sidecars]
     return {"size_bytes": file.size_bytes, "etag": file.etag, "sidecars": sidecars}
+
+
+def _same_bytes(row: Row, file: FoundFile, file_hash: Callable[[str], str]) -> bool:
+    """Whether a file in a new version holds the bytes that its row was made from."""
+    if not is_hashed(row) or file.size_bytes != row["size_bytes"]:
+        return False
+    try:
+        content = file_hash(file.uri)
+    except OSError:
+        return False
+    return row["video_id"] in (content, unreadable_id(content, file.uri))
 
 
 def _renames(vanished: Sequence[Row], new: Sequence[FoundFile], file_hash: Callable[[str], str]) -> dict[str, Row]:

@@ -10,7 +10,7 @@ from typing import Any
 from model.latent_space import VAE_CODE_VERSION, encode_settings
 from vid_assets.encoding.content_key import LATENTS_VERSION, LatentParts, latent_parts
 from vid_assets.encoding.windows import Window, plan_windows
-from vid_assets.footage.decode import decoder_route, decoder_version
+from vid_assets.footage.decode import Route, decoder_route, decoder_version
 from vid_assets.project import Project
 from vid_assets.stages import lost_clips, presence
 from vid_assets.steps.curation import openable
@@ -32,7 +32,7 @@ class Planned:
     clip: Row
     video: Row
     crop: tuple[int, int, int, int] | None
-    route: str
+    route: Route
 
     @property
     def row_id(self) -> str:
@@ -76,7 +76,7 @@ def plan_latents(project: Project, batch: str, weights_hash: str) -> list[Planne
 
 def statuses(project: Project, sample_ids: Sequence[str]) -> dict[str, str]:
     """The status of each latent that is there."""
-    found = {}
+    found: dict[str, str] = {}
     for start in range(0, len(sample_ids), _IDS_AT_ONCE):
         where = one_of("sample_id", sample_ids[start : start + _IDS_AT_ONCE])
         found |= {

@@ -1,4 +1,4 @@
-"""`source_files`: list the sources, place new files in batches, tombstone what is gone. Reads no footage but renames."""
+"""`source_files`: list the sources, place new files in batches, tombstone what is gone. Reads renamed files only."""
 
 from __future__ import annotations
 

@@ -22,12 +22,16 @@ Progress = Callable[[str], None]
 
 
 def _sidecars(project: Project, batch: str | None) -> dict[str, Row]:
-    """The sidecar of each video of a batch that has one: that of its first present source with a sidecar."""
+    """The sidecar of each video of a batch that has one: that of its first present source with a sidecar.
+
+    A video that has no present source any more keeps the sidecar that it had.
+    """
     owned = {row["video_id"] for row in project.store.read("videos", equals("ingest_batch", batch), ["video_id"])}
     found: dict[str, Row] = {}
-    rows = project.store.read("sources", "state = 'present'")
+    rows = [row for row in project.store.read("sources") if row["video_id"] in owned and is_hashed(row)]
+    present = {row["video_id"] for row in rows if row["state"] == "present"}
     for row in sorted(rows, key=lambda row: (row["ingest_batch"], row["uri"])):
-        if row["video_id"] in owned and is_hashed(row) and row["sidecars"]:
+        if row["sidecars"] and (row["state"] == "present" or row["video_id"] not in present):
             found.setdefault(row["video_id"], row["sidecars"][0])
     return found
 

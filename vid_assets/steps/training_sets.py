@@ -58,8 +58,8 @@ def training_set(
     ordered = [members[sample_id] for sample_id in sorted(members)]
     if not ordered:
         raise StaleInputsError(
-            f"training_set/{stage} has no member: no kept clip fills its buckets ({', '.join(buckets)}). `curated_clips` "
-            f"says why clips were rejected; a clip must last frames / fps seconds to fill a video bucket."
+            f"training_set/{stage} has no member: no kept clip fills its buckets ({', '.join(buckets)}). "
+            "`curated_clips` says why clips were rejected; a clip must last frames / fps seconds to fill a bucket."
         )
     identity = digest([stage, [sorted(member.items()) for member in ordered]])
     pinned = _pin(project, stage, identity, ordered)
@@ -124,6 +124,7 @@ def _pin(project: Project, stage: str, identity: str, members: list[Row]) -> Row
 
 
 def pinned_row(project: Project, identity: str) -> Row | None:
+    """The row of `training_sets` with this digest."""
     rows = project.store.read("training_sets", equals("digest", identity))
     return rows[0] if rows else None
 
