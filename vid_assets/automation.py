@@ -12,15 +12,16 @@ import dagster as dg
 
 
 def follow_changes(ignore: tuple[str, ...] = ()) -> dg.AutomationCondition:
-    """The one policy: run when an input's content or this asset's code changed, until it succeeded.
+    """The one policy: run when an input's content or this asset's code changed.
 
-    A change is latched until the asset is materialized: an update whose run failed is not lost. It is not tried
-    again at every tick either: a failed run is retried by Dagster's run retries (a bounded number of times, see
-    `automation_sensor`), and by this policy only when something changes anew. An unchanged data version starts
-    nothing. Inputs in `ignore` are global tables of which only a slice concerns a partition; the footage sensor and
-    the nightly schedule know the slices.
+    A change is latched until a run was requested for it: one that comes while the asset or an input is running waits
+    for that to end, instead of being lost. A failed run is retried by Dagster's run retries (see `automation_sensor`),
+    a bounded number of times; after that the asset stays stale, for the nightly schedule and for the next change. An
+    unchanged data version starts nothing, nor does an input that the asset's own run made. Inputs in `ignore` are
+    global tables of which a slice concerns a partition; the footage sensor and the nightly schedule know the slices.
     """
-    changed = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
+    made_elsewhere = ~dg.AutomationCondition.executed_with_root_target()
+    changed = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed() & made_elsewhere)
     deps_running = dg.AutomationCondition.any_deps_in_progress()
     deps_missing = dg.AutomationCondition.any_deps_missing()
     if ignore:
@@ -28,11 +29,9 @@ def follow_changes(ignore: tuple[str, ...] = ()) -> dg.AutomationCondition:
         changed, deps_running = changed.ignore(skipped), deps_running.ignore(skipped)
         deps_missing = deps_missing.ignore(skipped)
     news = changed | dg.AutomationCondition.code_version_changed()
-    pending = news.since(dg.AutomationCondition.newly_updated())
-    may_try = news | ~dg.AutomationCondition.execution_failed()
-    return (pending & may_try & ~dg.AutomationCondition.in_progress() & ~deps_running & ~deps_missing).with_label(
-        "follow changes"
-    )
+    pending = news.since(dg.AutomationCondition.newly_requested())
+    quiet = ~dg.AutomationCondition.in_progress() & ~deps_running & ~deps_missing
+    return (pending & quiet).with_label("follow changes")
 
 
 def automation_sensor(running: bool) -> dg.AutomationConditionSensorDefinition:

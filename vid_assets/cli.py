@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vid_assets.config import ConfigError
+from vid_assets.errors import mendable_errors
 from vid_assets.project import Project
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -29,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, USAGE)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except _mendable() as error:
+    except OSError as error:
+        return _fail(error, FAILED)
+    except mendable_errors() as error:
         return _fail(error, FAILED)
 
 
@@ -51,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _scan(project: Project, options: argparse.Namespace) -> int:
     from vid_assets.launching import Launch, start_process
+    from vid_assets.steps import sources
 
     _need_dagster_home()
     config = {"ops": {"source_files": {"config": {"confirm": True}}}} if options.confirm else None
@@ -58,18 +62,23 @@ def _scan(project: Project, options: argparse.Namespace) -> int:
         return _fail("the scan failed; the log above says why", FAILED)
     state = project.states.read("source_files", None)
     facts = state.facts if state else {}
-    print(
-        f"{facts.get('present', 0)} files in {len(facts.get('batches', []))} batches; "
-        f"last change: {facts.get('added', 0)} added, {facts.get('changed', 0)} changed, "
-        f"{facts.get('renamed', 0)} renamed, {facts.get('removed', 0)} removed"
-    )
+    changes = ", ".join(f"{facts.get(what, 0)} {what}" for what in ("added", "changed", "renamed", "removed"))
+    print(f"{facts.get('present', 0)} files in {len(facts.get('batches', []))} batches; last change: {changes}")
+    if waiting := sources.settling(project):
+        print(f"{len(waiting)} files changed a moment ago and were left for the next scan, {waiting[0]} among them")
     return OK
 
 
 def _run(project: Project, options: argparse.Namespace) -> int:
+    from dagster import DagsterInstance
+
     from vid_assets.launching import run_stale
+    from vid_assets.orphans import fail_dead_runs
 
     _need_dagster_home()
+    with DagsterInstance.get() as instance:
+        for run_id in fail_dead_runs(instance):
+            print(f"run {run_id} had no process any more and was marked as failed")
     ran = run_stale(project, print, training=not options.no_training)
     if not ran.launched:
         print("nothing is stale")
@@ -114,17 +123,6 @@ def _need_dagster_home() -> None:
         if not (here / "dagster.yaml").is_file():
             raise ConfigError("DAGSTER_HOME is not set; set it to the folder of dagster.yaml")
         os.environ["DAGSTER_HOME"] = str(here)
-
-
-def _mendable() -> tuple[type[Exception], ...]:
-    """Errors whose message is all that a user needs."""
-    from model.errors import ModelError
-    from model.weights import WeightsError
-    from vid_assets.footage.listing import ListingError
-    from vid_assets.footage.membership import ShrunkListingError
-    from vid_assets.store.tables import StoreError
-
-    return (ListingError, ShrunkListingError, StoreError, ModelError, WeightsError, OSError)
 
 
 def _fail(error: object, code: int) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from model.evaluate import EVALUATE_CODE_VERSION
 from model.latent_space import VAE_CODE_VERSION
+from model.manifest import TRAIN_CODE_VERSION
 from model.text import TEXT_CODE_VERSION
-from model.train import TRAIN_CODE_VERSION
 from vid_assets.curation.duplicates import DUPLICATES_VERSION
 from vid_assets.curation.groups import GROUPS
 from vid_assets.curation.policy import POLICY_VERSION

@@ -338,9 +338,11 @@ class Config(Section):
 
 
 def home() -> str:
-    """The folder (or fsspec URI) that holds all data: `VID_ASSETS_HOME`, by default `data` beside the project."""
+    """The folder that holds all data: `VID_ASSETS_HOME`, by default `data`. Raises `ConfigError` for a remote URI."""
     value = os.environ.get("VID_ASSETS_HOME") or "data"
-    return value if "://" in value else str(Path(value).expanduser().resolve())
+    if "://" in value:
+        raise ConfigError(f"VID_ASSETS_HOME is {value}: it must be a local folder (sources may be remote)")
+    return str(Path(value).expanduser().resolve())
 
 
 def config_path() -> Path:

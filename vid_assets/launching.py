@@ -57,12 +57,21 @@ def run_stale(project: Project, say: Say, training: bool, start: Callable[[Launc
     ran = Ran()
     for step in _steps(project, training):
         for launch in step():
+            if cause := _blocker(launch, ran.failed):
+                say(f"skipped: {launch} (it needs what failed: {cause})")
+                continue
             say(f"$ {launch}")
             ran.launched.append(launch)
             if not (start or start_process)(launch):
                 ran.failed.append(launch)
                 say(f"failed: {launch}")
     return ran
+
+
+def _blocker(launch: Launch, failed: Sequence[Launch]) -> Launch | None:
+    """A failed launch that makes what this one needs: of all batches, of its own, or of any for a training set."""
+    trains = any(name.startswith(("training_set/", "checkpoint/", "evaluation/")) for name in launch.assets)
+    return next((one for one in failed if trains or one.partition in (None, launch.partition)), None)
 
 
 def start_process(launch: Launch, run_config: dict[str, Any] | None = None) -> bool:

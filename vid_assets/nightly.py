@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from vid_assets.orphans import fail_dead_runs
 from vid_assets.project import Project
 
 
@@ -10,6 +11,7 @@ def run_whatever_is_stale(context: dg.OpExecutionContext, project: dg.ResourcePa
     """Everything up to the training sets, and training where `train.automatic` is true."""
     from vid_assets.launching import run_stale
 
+    fail_dead_runs(context.instance)
     ran = run_stale(project, context.log.info, training=project.config.train.automatic)
     context.log.info(f"{len(ran.launched)} runs, {len(ran.failed)} failed")
     if ran.failed:

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from vid_assets.orphans import fail_dead_runs
 from vid_assets.partitions import register_batches
 from vid_assets.project import Project
 from vid_assets.store.state import digest
@@ -37,12 +38,14 @@ class Cursor:
     """What the sensor remembers: files that may still grow, and for what each batch was last requested.
 
     pending: uri -> [version, since when it has been unchanged]. requested: batch -> digest of its files. moved:
-    batch -> digest of the clips that lost to a better copy.
+    batch -> digest of the clips that lost to a better copy. looks: how often the sensor has looked, which makes each
+    request's key its own: footage that comes back as it was is requested again.
     """
 
     pending: dict[str, list[Any]] = field(default_factory=dict)
     requested: dict[str, str] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
+    looks: int = 0
 
     @classmethod
     def parse(cls, text: str | None) -> "Cursor":
@@ -105,10 +108,11 @@ def footage_sensor(project: Project) -> dg.SensorDefinition:
         except (ListingError, ShrunkListingError) as error:
             return dg.SkipReason(str(error))
         register_batches(context.instance, tick.batches)
+        fail_dead_runs(context.instance)
         return dg.SensorResult(
             run_requests=[
-                *(_request(batch, key, BATCH_RUN) for batch, key in tick.new.items()),
-                *(_request(batch, key, ("vae", "latents")) for batch, key in tick.moved.items()),
+                *(_request(tick, batch, BATCH_RUN) for batch in tick.new),
+                *(_request(tick, batch, ("vae", "latents")) for batch in tick.moved),
             ],
             cursor=tick.cursor.text(),
             skip_reason=None if tick.new or tick.moved else dg.SkipReason(tick.why_nothing),
@@ -140,51 +144,47 @@ def look(project: Project, cursor: Cursor, now: float) -> Tick:
     changed which of its clips lost.
     """
     from vid_assets.footage.membership import seen_version
-    from vid_assets.stages import batches, lost_clips
+    from vid_assets.stages import lost_clips
     from vid_assets.steps import sources
 
     known_rows = project.store.read("sources", "state <> 'replaced'")
     known = {row["uri"]: seen_version(row) for row in known_rows}
     taken, waiting = settled(sources.list_files(project), known, cursor.pending, project.config.ingest.settle_s, now)
-    stale = {row["uri"]: row for row in known_rows if row["uri"] in waiting and row["state"] == "present"}
-    sources.register(project, [*taken, *(_as_known(row) for row in stale.values())])
-    digests, finished = {}, {}
-    for batch in batches(project):
-        digests[batch] = _digest(project, batch)
-        state = project.states.read("latents", batch)
-        if state and batch not in cursor.requested and state.finished_at and _was_made_from_these(project, batch):
-            finished[batch] = digests[batch]
+    growing = [row for row in known_rows if row["uri"] in waiting and row["state"] == "present"]
+    with project.states.lock("source_files", None):
+        sources.register(project, [*taken, *map(sources.as_known, growing)])
+    digests = _digests(project)
+    finished = {
+        batch: files
+        for batch, files in digests.items()
+        if batch not in cursor.requested and _was_made_from_these(project, batch)
+    }
     new = {batch: digests[batch] for batch in changed_batches(digests, cursor.requested, finished)}
-    moved = {}
+    outdated = {}
     for batch in digests.keys() - new.keys():
         state = project.states.read("latents", batch)
         lost = digest(lost_clips(project, batch))
-        if state and lost not in (state.fingerprint.inputs.get("duplicates"), cursor.moved.get(batch)):
-            moved[batch] = lost
-    return Tick(Cursor(waiting, digests, cursor.moved | moved), sorted(digests), new, moved)
+        if state is not None and state.fingerprint.inputs.get("duplicates") != lost:
+            outdated[batch] = lost
+    moved = {batch: lost for batch, lost in outdated.items() if cursor.moved.get(batch) != lost}
+    return Tick(Cursor(waiting, digests, outdated, cursor.looks + 1), sorted(digests), new, moved)
 
 
-def _as_known(row: Mapping[str, Any]) -> Any:
-    """A file that is changing, as the listing showed it when it was taken."""
-    from vid_assets.footage.listing import FoundFile, Sidecar
-    from vid_assets.footage.membership import seen_version
-
-    sidecars = tuple(Sidecar(**car) for car in row["sidecars"] or ())
-    return FoundFile(row["uri"], row["size_bytes"], seen_version(row).partition(":")[2], sidecars)
-
-
-def _digest(project: Project, batch: str) -> str:
-    from vid_assets.store.tables import equals
-
+def _digests(project: Project) -> dict[str, str]:
+    """A hash of the files and captions of each batch."""
     columns = ["uri", "size_bytes", "etag", "state", "sidecars"]
-    rows = project.store.read("sources", equals("ingest_batch", batch) + " AND state <> 'replaced'", columns)
-    return digest([[row[name] for name in columns] for row in rows])
+    files: dict[str, list[Any]] = {}
+    for row in project.store.read("sources", "state <> 'replaced'", [*columns, "ingest_batch"]):
+        files.setdefault(row["ingest_batch"], []).append([row[name] for name in columns])
+    return {batch: digest(rows) for batch, rows in files.items()}
 
 
 def _was_made_from_these(project: Project, batch: str) -> bool:
     """Whether the batch's rows were made from its files and captions as they are, by hand, before the sensor ran."""
     from vid_assets.stages import all_stages
 
+    if project.states.read("latents", batch) is None:
+        return False
     stages = all_stages(project.config)
     for name in ("raw_videos", "captions"):
         state = project.states.read(name, batch)
@@ -193,10 +193,10 @@ def _was_made_from_these(project: Project, batch: str) -> bool:
     return True
 
 
-def _request(batch: str, key: str, assets: Sequence[str]) -> dg.RunRequest:
+def _request(tick: Tick, batch: str, assets: Sequence[str]) -> dg.RunRequest:
     return dg.RunRequest(
-        run_key=f"{assets[-1]}-{len(assets)}-{batch}-{key[:24]}",
+        run_key=f"{batch}-{assets[-1]}-{len(assets)}-{tick.cursor.looks}",
         partition_key=batch,
         asset_selection=[dg.AssetKey(name) for name in assets],
-        tags={"vid_assets/started_by": "new_footage"},
+        tags={"vid_assets/started_by": "new_footage", "dagster/max_retries": "2"},
     )

@@ -54,22 +54,29 @@ class Stage:
             versions = {}
             for batch in batches(project):
                 state = project.states.read(upstream.name, batch)
-                if state is None and not self.tolerant:
-                    raise _missing(upstream.name, batch)
-                versions[batch] = state.data_version if state else "unfinished"
+                sound = state is not None and not state.failed_checks
+                if not sound and not self.tolerant:
+                    raise _missing(upstream.name, batch, state)
+                versions[batch] = state.data_version if state is not None and sound else "unfinished"
             return digest(versions)
         key = partition if upstream.partitions else None
         state = project.states.read(upstream.name, key)
-        if state is None:
-            raise _missing(upstream.name, key)
+        if state is None or state.failed_checks:
+            raise _missing(upstream.name, key, state)
         return state.data_version
 
 
-def _missing(name: str, partition: str | None) -> UpstreamMissingError:
+def _missing(name: str, partition: str | None, state: StageState | None) -> UpstreamMissingError:
     where = f" --partition {partition}" if partition else ""
+    one = f"{name} [{partition}]" if partition else name
+    if state is not None:
+        return UpstreamMissingError(
+            f"{one} failed its check {', '.join(state.failed_checks)}: nothing is built on it. The check's description "
+            f"in the web UI says what was found; mend that and materialize {name} again."
+        )
     return UpstreamMissingError(
-        f"{name}{f' [{partition}]' if partition else ''} is not finished. Run `dagster asset materialize "
-        f"-m vid_assets.definitions --select {name}{where}` first, or `vid-assets run` for everything that is stale."
+        f"{one} is not finished. Run `dagster asset materialize -m vid_assets.definitions --select {name}{where}` "
+        f"first, or `vid-assets run` for everything that is stale."
     )
 
 
@@ -103,14 +110,26 @@ def _batch_files(project: Project, batch: str | None) -> dict[str, str]:
 
 
 def presence(project: Project, batch: str | None = None) -> list[str]:
-    """The videos (of one batch) that have a present source."""
-    from vid_assets.footage.membership import present_videos
-    from vid_assets.store.tables import equals
+    """The videos (of one batch, or of all) that have a present source, in order."""
+    by_batch = _presence_by_batch(project)
+    return by_batch.get(batch, []) if batch else sorted(video for videos in by_batch.values() for video in videos)
 
-    columns = ["uri", "size_bytes", "etag", "video_id", "hashed_version", "ingest_batch", "state"]
-    here = present_videos(project.store.read("sources", columns=columns))
-    owned = project.store.read("videos", equals("ingest_batch", batch), ["video_id"])
-    return [row["video_id"] for row in owned if row["video_id"] in here]
+
+def _presence_by_batch(project: Project) -> dict[str, list[str]]:
+    from vid_assets.footage.membership import present_videos
+
+    def group() -> dict[str, list[str]]:
+        here = present_videos(project.store.read("sources", columns=_SOURCE_COLUMNS))
+        found: dict[str, list[str]] = {}
+        for row in project.store.read("videos", columns=["video_id", "ingest_batch"]):
+            if row["video_id"] in here:
+                found.setdefault(row["ingest_batch"], []).append(row["video_id"])
+        return found
+
+    return project.store.derived("presence", ("sources", "videos"), group)
+
+
+_SOURCE_COLUMNS = ["uri", "size_bytes", "etag", "video_id", "hashed_version", "ingest_batch", "state"]
 
 
 def _present(project: Project, batch: str | None) -> dict[str, str]:
@@ -120,18 +139,26 @@ def _present(project: Project, batch: str | None) -> dict[str, str]:
 def _sidecars(project: Project, batch: str | None) -> dict[str, str]:
     from vid_assets.steps.text import sidecars_of_batch
 
-    return {"sidecars": digest(sidecars_of_batch(project, batch))}
+    return {"sidecars": digest(sidecars_of_batch(project, str(batch)))}
 
 
 def lost_clips(project: Project, batch: str | None) -> list[str]:
     """The clips of a batch that lost to a better copy."""
-    from vid_assets.store.tables import equals
 
-    return [row["clip_id"] for row in project.store.read("duplicates", equals("ingest_batch", batch), ["clip_id"])]
+    def group() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for row in project.store.read("duplicates", columns=["clip_id", "ingest_batch"]):
+            found.setdefault(row["ingest_batch"], []).append(row["clip_id"])
+        return found
+
+    return project.store.derived("lost clips", ("duplicates",), group).get(str(batch), [])
 
 
 def _latent_inputs(project: Project, batch: str | None) -> dict[str, str]:
-    return {"duplicates": digest(lost_clips(project, batch))} | _present(project, batch)
+    from vid_assets.footage.decode import decoder_version
+
+    decoders = {"decoders": f"{decoder_version('decord')}, {decoder_version('pyav')}"}
+    return {"duplicates": digest(lost_clips(project, batch))} | decoders | _present(project, batch)
 
 
 def _text_weights(project: Project, batch: str | None) -> dict[str, str]:
@@ -191,7 +218,7 @@ def all_stages(config: Config) -> dict[str, Stage]:
     stages = [
         Stage("source_files", code.SOURCES, None, _by_step("sources")),
         Stage("raw_videos", code.VIDEOS, "batch", _table("videos"), slices=_batch_files),
-        Stage("frame_stats", code.FRAME_STATS, "batch", _table("frame_stats"), ("raw_videos",)),
+        Stage("frame_stats", code.FRAME_STATS, "batch", _table("frame_stats"), ("raw_videos",), slices=_present),
         Stage(
             "clips",
             code.SHOTS,
@@ -199,8 +226,16 @@ def all_stages(config: Config) -> dict[str, Stage]:
             _table("clips"),
             ("raw_videos", "frame_stats"),
             config=lambda config, _: {"shots": config.shots.model_dump()},
+            slices=_present,
         ),
-        Stage("clip_scores", code.SCORES, "batch", _table("clip_scores"), ("raw_videos", "frame_stats", "clips")),
+        Stage(
+            "clip_scores",
+            code.SCORES,
+            "batch",
+            _table("clip_scores"),
+            ("raw_videos", "frame_stats", "clips"),
+            slices=_present,
+        ),
         Stage(
             "curated_clips",
             code.POLICY,

@@ -10,7 +10,7 @@ from vid_assets.project import Project
 from vid_assets.stages import Stage, UpstreamMissingError, all_stages, partitions_of
 from vid_assets.store.cache import RETRY, why_stale
 
-Condition = Literal["fresh", "retry", "stale", "missing", "waiting"]
+Condition = Literal["fresh", "retry", "stale", "failed", "missing", "waiting"]
 #: Conditions in which an output may be built on.
 SETTLED = ("fresh", "retry")
 
@@ -20,8 +20,8 @@ class Standing:
     """How an asset partition stands.
 
     fresh: its output is what it would be now. retry: fresh, but some rows failed in a way that another run may cure.
-    stale: its own code, config or inputs changed, or its output did. missing: never finished. waiting: an input is
-    not settled; whether this one changes shows when that one has run.
+    stale: its own code, config or inputs changed, or its output did. failed: it finished, but a blocking check did not
+    pass. missing: never finished. waiting: an input is not settled; whether this one changes shows when that one ran.
     """
 
     asset: str
@@ -39,14 +39,14 @@ def standings(project: Project, assets: Iterable[str] | None = None) -> Iterator
     """The standing of every partition of `assets` (default: all), inputs before what is made from them."""
     stages = all_stages(project.config)
     wanted = set(assets) if assets is not None else set(stages)
-    unsettled: set[tuple[str, str | None]] = set()
+    unsettled: dict[str, set[str | None]] = {}
     for stage in stages.values():
         if stage.name not in wanted:
             continue
         for partition in partitions_of(project, stage):
             standing = _standing(project, stages, stage, partition, unsettled)
             if standing.condition not in SETTLED:
-                unsettled.add((stage.name, partition))
+                unsettled.setdefault(stage.name, set()).add(partition)
             yield standing
 
 
@@ -55,12 +55,15 @@ def _standing(
     stages: dict[str, Stage],
     stage: Stage,
     partition: str | None,
-    unsettled: set[tuple[str, str | None]],
+    unsettled: dict[str, set[str | None]],
 ) -> Standing:
     state = project.states.read(stage.name, partition)
-    waits = sorted(
-        {name for name, key in unsettled if name in stage.upstream and _concerns(stages[name], key, partition)}
-    )
+    waits = [
+        name
+        for name in stage.upstream
+        if name in unsettled
+        and (stages[name].partitions != "batch" or stage.partitions != "batch" or partition in unsettled[name])
+    ]
     if state is None:
         reasons = ("never finished", *(f"waits for {name}" for name in waits))
         return Standing(stage.name, partition, "missing", reasons)
@@ -75,13 +78,11 @@ def _standing(
         return Standing(stage.name, partition, "stale", tuple(changes))
     if waits:
         return Standing(stage.name, partition, "waiting", tuple(f"waits for {name}" for name in waits))
+    if state.failed_checks:
+        return Standing(stage.name, partition, "failed", tuple(f"check {name}" for name in state.failed_checks))
     if changes:
         return Standing(stage.name, partition, "retry", (RETRY,))
     return Standing(stage.name, partition, "fresh")
-
-
-def _concerns(upstream: Stage, key: str | None, partition: str | None) -> bool:
-    return key is None or partition is None or upstream.partitions != "batch" or key == partition
 
 
 def _listing(project: Project) -> tuple[Condition, tuple[str, ...]]:
@@ -91,7 +92,7 @@ def _listing(project: Project) -> tuple[Condition, tuple[str, ...]]:
     from vid_assets.steps import sources
 
     try:
-        diff = sources.plan(project, sources.list_files(project))
+        diff = sources.plan(project, sources.settled_files(project))
     except (ListingError, ShrunkListingError) as error:
         return "stale", (str(error),)
     counts = {

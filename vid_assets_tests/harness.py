@@ -29,6 +29,7 @@ REPO = Path(__file__).resolve().parents[1]
 #: Limits that suit pictures of 96x64, and everything else as small as it can be.
 CONFIG: dict[str, Any] = {
     "batching": {"max_files": 100},
+    "ingest": {"settle_s": 0},
     "policy": {"short_side_min": 32, "duration_min": 1.0, "sharpness_min": 1, "fps_min": 10},
     "vae": {"family": "hunyuan_video", "source": "MODELS/tiny-vae", "note": "untrained"},
     "text_encoder": {"family": "t5", "source": "MODELS/tiny-t5", "max_tokens": 64},

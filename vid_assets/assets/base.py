@@ -15,9 +15,11 @@ from typing import Any
 
 import dagster as dg
 
-from vid_assets.config import Config, ConfigError
+from vid_assets.config import Config
+from vid_assets.errors import mendable_errors
+from vid_assets.orphans import note_process
 from vid_assets.project import Project
-from vid_assets.stages import Stage, UpstreamMissingError, all_stages
+from vid_assets.stages import Stage, all_stages
 from vid_assets.store.state import digest
 
 
@@ -108,23 +110,19 @@ def execute(
     spent waiting, not working; `extra_inputs` enter the fingerprint. Errors that a user can mend fail the run with
     their message alone.
     """
+    note_process(context.instance, context.run)
     partition = context.partition_key if context.has_partition_key else None
     stages = all_stages(project.config)
     stage = stages[name]
     if stage.partitions is None:
         partition = None
-    with timed_imports() as imports:
-        from vid_assets.footage.listing import ListingError
-        from vid_assets.footage.membership import ShrunkListingError
-        from vid_assets.steps.checkpoints import TrainingError
-        from vid_assets.steps.training_sets import StaleInputsError
-        from vid_assets.store.cache import run_cached
-        from vid_assets.store.tables import StoreError
 
-        mendable = (
-            ConfigError, UpstreamMissingError, ListingError, ShrunkListingError, TrainingError, StaleInputsError,
-            StoreError,
-        )  # fmt: skip
+    def judge(facts: Mapping[str, Any]) -> list[dg.AssetCheckResult]:
+        return list(checks(project, partition, facts)) if checks else []
+
+    with timed_imports() as imports:
+        from vid_assets.store.cache import run_cached
+
         started = time.monotonic()
         try:
             outcome = run_cached(
@@ -135,11 +133,12 @@ def execute(
                 lambda: compute(project, partition, context.log.info),
                 lambda state: stage.verify(project, partition, state),
                 force,
+                lambda output: [str(one.check_name) for one in judge(output.facts) if not one.passed],
             )
             output = outcome.output
             shown = dict(views(project, partition, output.facts, not outcome.hit)) if views else {}
-            results = list(checks(project, partition, output.facts)) if checks else []
-        except mendable as error:
+            results = judge(output.facts)
+        except mendable_errors() as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
         seconds = time.monotonic() - started
         version = project.store.version(table) if table else None

@@ -30,7 +30,7 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult:
         from vid_assets.steps import sources
 
-        listing = functools.cache(lambda: sources.list_files(project))
+        listing = functools.cache(lambda: sources.settled_files(project))
         result = execute(
             context,
             project,
@@ -46,7 +46,7 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
         return result
 
     def readable(project: Project, partition: str | None, facts: Mapping[str, Any]) -> Sequence[dg.AssetCheckResult]:
-        failed, rows = int(facts["unreadable"]), int(facts["rows"])
+        failed, rows = int(facts["unreadable"]), int(facts["present"])
         return [share_check("readable_share", rows - failed, rows, least, {"reasons": facts["unreadable reasons"]})]
 
     @dg.asset(
@@ -55,7 +55,7 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
         group_name="ingest",
         kinds={"ffmpeg", "lancedb"},
         code_version=dagster_code_version(stages["raw_videos"], config),
-        automation_condition=follow_changes(),
+        automation_condition=follow_changes(ignore=("source_files",)),
         check_specs=[
             dg.AssetCheckSpec(
                 "readable_share",

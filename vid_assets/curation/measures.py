@@ -158,7 +158,8 @@ class Motion(_Measure):
             if min(picture.gray.shape) >= 16:
                 flow = self._flow.calc(self._before.gray, picture.gray, None)  # type: ignore[call-overload]
                 magnitude = cv2.magnitude(flow[..., 0], flow[..., 1]) / np.hypot(*picture.gray.shape)
-                mean, peak = float(magnitude.mean()), float(np.percentile(magnitude, 99))
+                # The flow of some pixels differs in its last bit from run to run; what is stored must not.
+                mean, peak = round(float(magnitude.mean()), 6), round(float(np.percentile(magnitude, 99)), 6)
             self._append(picture.time_s, mean, peak, self._before.time_s)
         self._before = picture
 

@@ -5,10 +5,13 @@ Not in the key: where the file lies, its batch, the encode batch size, the flush
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from vid_assets.encoding.windows import Window
+from vid_assets.footage.decode import TIME_TOLERANCE_S
 from vid_assets.store.state import digest
 
 #: Bumped by hand when the same parts give other latents: sampling of frames, resize and crop, what is stored.
@@ -20,7 +23,10 @@ class LatentParts:
     """The parts of a content key, which are columns of the table `latents`. All lengths in pixels, times in seconds."""
 
     source_hash: str
+    stream_index: int | None
+    rotation: int | None
     start_s: float
+    clock: str
     fps: float | None
     frames: int
     height: int
@@ -45,8 +51,18 @@ def transform_name(crop: Sequence[int] | None) -> str:
     return f"{box};cover;centre-crop;area-or-cubic;rgb8"
 
 
+def clock_digest(timestamps: Sequence[float], times_s: Sequence[float]) -> str:
+    """Hash of the timestamps of the frames that are on screen at `times_s`: of the frames that will be taken.
+
+    `timestamps` are those of all frames of the stream, ascending, in seconds; a still has none.
+    """
+    chosen = [bisect_right(timestamps, time_s + TIME_TOLERANCE_S) - 1 for time_s in times_s]
+    return digest([round(timestamps[index], 6) if index >= 0 else None for index in chosen])[:16]
+
+
 def latent_parts(
-    source_hash: str,
+    video: Mapping[str, Any],
+    timestamps: Sequence[float],
     window: Window,
     crop: Sequence[int] | None,
     decoder: str,
@@ -56,11 +72,14 @@ def latent_parts(
     posterior: str,
     code_version: str,
 ) -> LatentParts:
-    """The parts of the latent of `window`."""
+    """The parts of the latent of a window of `video` (a row of `videos`), whose frames have `timestamps`."""
     bucket = window.bucket
     return LatentParts(
-        source_hash=source_hash,
+        source_hash=video["video_id"],
+        stream_index=video["stream_index"],
+        rotation=video["rotation"],
         start_s=window.start_s,
+        clock=clock_digest(timestamps, window.times_s),
         fps=bucket.fps,
         frames=bucket.frames,
         height=bucket.height,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from vid_assets.encoding.content_key import LatentParts
 from vid_assets.encoding.transform import fit_frames
 from vid_assets.encoding.windows import Window
 from vid_assets.footage.decode import DecodeError, Route, read_frames, read_image
-from vid_assets.footage.identity import local_copy
+from vid_assets.footage.opening import opened, refuse_changed
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Task:
 
     parts: LatentParts
     window: Window
-    uri: str
+    source: Mapping[str, Any]
     video: Mapping[str, Any]
     timestamps: Sequence[float]
     route: Route
@@ -97,17 +98,17 @@ def _failed(parts: LatentParts, error: str) -> dict[str, Any]:
 
 def _decoded(tasks: Iterable[Task]) -> Iterator[tuple[Task, np.ndarray | str]]:
     """Each task with its frames (F, H, W, 3) uint8 in the size of its bucket, or the reason why it has none."""
-    ordered = sorted(tasks, key=lambda task: (task.uri, task.window.start_s, task.window.bucket.name))
-    by_uri: dict[str, list[Task]] = {}
-    for task in ordered:
-        by_uri.setdefault(task.uri, []).append(task)
-    for uri, group in by_uri.items():
+    ordered = sorted(tasks, key=lambda task: (task.source["uri"], task.window.start_s, task.window.bucket.name))
+    for uri, group in groupby(ordered, key=lambda task: task.source["uri"]):
+        left = list(group)
         try:
-            with local_copy(uri) as path:
-                for task in group:
-                    yield task, _frames(path, task)
+            with opened(left[0].source) as path:
+                while left:
+                    frames = _frames(path, left[0])
+                    refuse_changed(left[0].source)  # before a latent of other content could be stored under this name
+                    yield left.pop(0), frames
         except OSError as error:
-            for task in group:
+            for task in left:
                 yield task, f"{uri} cannot be read: {_one_line(error)}"
 
 

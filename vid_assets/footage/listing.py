@@ -147,6 +147,14 @@ def _uri(fs: object, path: str) -> str:
     return path if protocol in ("file", "local") else f"{protocol}://{path}"
 
 
+def version_now(uri: str) -> str:
+    """The version of one file as a listing would show it: size and etag. Raises OSError where it is gone."""
+    fs, path = fsspec.core.url_to_fs(uri)
+    fs.invalidate_cache()
+    info = fs.info(path)
+    return f"{int(info['size'] or 0)}:{_etag(info)}"
+
+
 def _etag(info: dict) -> str:
     for name in ("ETag", "etag", "md5", "contentHash"):
         if info.get(name):

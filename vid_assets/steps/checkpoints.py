@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from model.train import TRAIN_CODE_VERSION
+from model.errors import ModelError
+from model.manifest import TRAIN_CODE_VERSION, identity
+from model.weights import checkpoint_hash
 from vid_assets.project import Project
 from vid_assets.steps.training_sets import pinned_row
 from vid_assets.steps.vae import weights_of
@@ -23,8 +25,6 @@ from vid_assets.store.state import StageState, digest
 Progress = Callable[[str], None]
 #: Starts the command and waits for it; raises when it fails.
 Launch = Callable[[list[str]], None]
-#: What of a manifest does not decide what is learned.
-_RUNTIME = ("runtime", "output")
 
 
 class TrainingError(RuntimeError):
@@ -88,8 +88,8 @@ def _parent(project: Project, stage: str, experiment: str, weights: str) -> dict
 
 
 def run_key(document: dict[str, Any]) -> str:
-    """Name of a run: a hash of its manifest without the parts that do not decide what is learned."""
-    return digest({key: value for key, value in document.items() if key not in _RUNTIME})[:16]
+    """Name of a run: a hash of what of its manifest decides what is learned."""
+    return digest(identity(document))[:16]
 
 
 def final_folder(project: Project, stage: str, experiment: str) -> Path:
@@ -131,7 +131,12 @@ def checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "manifest.json"
     path.write_text(json.dumps(document | {"output": str(folder)}, indent=1), encoding="utf-8")
-    trained = not (final / "checkpoint.json").is_file()
+    trained = not final.exists()
+    if not trained and (fault := _fault(final)):
+        aside = final.with_name(f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        final.rename(aside)
+        progress(f"{final} {fault}; it was moved to {aside}, and is trained again from the last saved step")
+        trained = True
     if trained:
         command = [sys.executable, "-m", "model.train", "--manifest", str(path)]
         command += ["--report", report] if report else []
@@ -194,6 +199,17 @@ def _keep_run(
             for step, loss in enumerate(losses, 1)
         ],
     )
+
+
+def _fault(final: Path) -> str | None:
+    """What is wrong with a finished checkpoint: its weights are read and hashed; None where it is whole."""
+    try:
+        if checkpoint_hash(final) != read_record(final)["weights_hash"]:
+            return "does not hold the weights that it names"
+        json.loads((final / "losses.json").read_text(encoding="utf-8"))
+    except (TrainingError, ModelError, OSError, ValueError, KeyError) as error:
+        return f"is not whole ({error})"
+    return None
 
 
 def _files_digest(final: Path, weights_hash: str) -> str:

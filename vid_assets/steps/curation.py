@@ -18,8 +18,8 @@ from vid_assets.curation.policy import POLICY_VERSION, judge
 from vid_assets.curation.scores import METRICS, SCORES_VERSION, score
 from vid_assets.curation.shots import SHOTS_VERSION, find_clips
 from vid_assets.curation.statistics import measure
-from vid_assets.footage.identity import local_copy
 from vid_assets.footage.membership import present_videos
+from vid_assets.footage.opening import opened
 from vid_assets.project import Project
 from vid_assets.stages import presence
 from vid_assets.store.cache import Output, sync_slice
@@ -29,9 +29,9 @@ from vid_assets.store.tables import Row, equals, one_of
 Progress = Callable[[str], None]
 
 
-def openable(project: Project) -> dict[str, str]:
-    """The uri to open each present video by."""
-    return {video_id: rows[0]["uri"] for video_id, rows in present_videos(project.store.read("sources")).items()}
+def openable(project: Project) -> dict[str, Row]:
+    """The source to open each present video by."""
+    return {video_id: dict(rows[0]) for video_id, rows in present_videos(project.store.read("sources")).items()}
 
 
 def good_videos(project: Project, batch: str) -> dict[str, Row]:
@@ -40,14 +40,20 @@ def good_videos(project: Project, batch: str) -> dict[str, Row]:
     return {row["video_id"]: row for row in rows}
 
 
+def present_of(project: Project, batch: str, videos: dict[str, Row]) -> dict[str, Row]:
+    """Those of `videos` that have a present source."""
+    here = set(presence(project, batch))
+    return {video_id: row for video_id, row in videos.items() if video_id in here}
+
+
 def frame_stats(project: Project, batch: str, force: bool = False, progress: Progress = print) -> Output:
     """Decode each video once for all groups of statistics that it lacks."""
-    videos, uris = good_videos(project, batch), openable(project)
+    videos, sources = good_videos(project, batch), openable(project)
     names = {f"{video_id}/{group}": (video_id, group) for video_id in videos for group in GROUPS}
     wanted = {
         name: digest({"video": video_id, "group": group, "version": GROUPS[group], "stream": _stream(videos[video_id])})
         for name, (video_id, group) in names.items()
-        if video_id in uris
+        if video_id in sources
     }
     decoded_bytes = 0
 
@@ -58,9 +64,9 @@ def frame_stats(project: Project, batch: str, force: bool = False, progress: Pro
             video_id, group = names[name]
             by_video.setdefault(video_id, []).append(group)
         for number, (video_id, groups) in enumerate(by_video.items(), 1):
-            progress(f"decoding {number} of {len(by_video)}: {uris[video_id]}")
+            progress(f"decoding {number} of {len(by_video)}: {sources[video_id]['uri']}")
             decoded_bytes += videos[video_id]["size_bytes"]
-            with local_copy(uris[video_id]) as path:
+            with opened(sources[video_id]) as path:
                 measured = measure(path, videos[video_id], groups)
             for group in groups:
                 yield _stats_row(video_id, batch, measured[group])
@@ -136,38 +142,33 @@ def read_stats(project: Project, where: str) -> tuple[dict[str, dict[str, GroupS
 
 
 def clips(project: Project, batch: str, force: bool = False, progress: Progress = print) -> Output:
-    """Divide each video into clips, from its statistics."""
+    """Divide each present video into clips, from its statistics. The clips of videos that are gone stay readable."""
     config = project.config.shots
-    videos = good_videos(project, batch)
+    videos = present_of(project, batch, good_videos(project, batch))
     stats, versions = read_stats(project, equals("ingest_batch", batch))
-    before: dict[str, list[Row]] = {}
-    for row in project.store.read("clips", equals("ingest_batch", batch), ["clip_id", "video_id", "cache_key"]):
-        before.setdefault(row["video_id"], []).append(row)
+    known = project.store.read("clips", equals("ingest_batch", batch), ["clip_id", "video_id"])
     wanted: dict[str, str] = {}
     found: dict[str, Row] = {}
-    for video_id, groups in stats.items():
-        key = digest(
-            [video_id, videos[video_id]["content_hash"], versions[video_id], config.model_dump(), SHOTS_VERSION]
-        )
-        known = before.get(video_id, [])
-        if known and not force and all(row["cache_key"] == key for row in known):
-            wanted |= {row["clip_id"]: key for row in known}
-            continue
-        for clip in find_clips(videos[video_id], groups, config):
+    for video_id in sorted(videos.keys() & stats.keys()):
+        content = videos[video_id]["content_hash"]
+        key = digest([video_id, content, versions[video_id], config.model_dump(), SHOTS_VERSION])
+        for clip in find_clips(videos[video_id], stats[video_id], config):
             clip_id = _clip_id(video_id, asdict(clip))
             found[clip_id] = {"clip_id": clip_id, "video_id": video_id, "ingest_batch": batch} | asdict(clip)
             wanted[clip_id] = key
+    gone = {row["clip_id"] for row in known if row["video_id"] not in videos}
     output = sync_slice(
         project.store,
         "clips",
         equals("ingest_batch", batch),
         wanted,
         lambda misses: (found[clip_id] for clip_id in misses),
+        retain=gone.__contains__,
         force=force,
     )
     kept = project.store.read("clips", equals("ingest_batch", batch), ["kind", "start_s", "end_s"])
     output.facts |= {
-        "videos": len(stats),
+        "videos": len(videos),
         "video clips": sum(row["kind"] == "video" for row in kept),
         "stills": sum(row["kind"] == "image" for row in kept),
         "video seconds": round(sum(row["end_s"] - row["start_s"] for row in kept), 1),
@@ -182,21 +183,15 @@ def _clip_id(video_id: str, clip: Row) -> str:
 
 def clip_scores(project: Project, batch: str, force: bool = False, progress: Progress = print) -> Output:
     """Measure every metric of every clip, from the statistics."""
-    videos = good_videos(project, batch)
+    videos = present_of(project, batch, good_videos(project, batch))
     stats, versions = read_stats(project, equals("ingest_batch", batch))
     by_id = {row["clip_id"]: row for row in project.store.read("clips", equals("ingest_batch", batch))}
-    wanted = {
-        clip_id: digest(
-            [
-                clip_id,
-                clip["content_hash"],
-                videos[clip["video_id"]]["content_hash"],
-                versions[clip["video_id"]],
-                SCORES_VERSION,
-            ]
-        )
-        for clip_id, clip in by_id.items()
-    }
+    wanted = {}
+    for clip_id, clip in by_id.items():
+        video_id = clip["video_id"]
+        if video_id in videos and video_id in stats:
+            made_from = [clip["content_hash"], videos[video_id]["content_hash"], versions[video_id]]
+            wanted[clip_id] = digest([clip_id, made_from, SCORES_VERSION])
 
     def compute(misses: list[str]) -> Iterable[Row]:
         for clip_id in misses:
@@ -212,7 +207,15 @@ def clip_scores(project: Project, batch: str, force: bool = False, progress: Pro
                 "score_error": scored.error,
             }
 
-    output = sync_slice(project.store, "clip_scores", equals("ingest_batch", batch), wanted, compute, force=force)
+    output = sync_slice(
+        project.store,
+        "clip_scores",
+        equals("ingest_batch", batch),
+        wanted,
+        compute,
+        retain=by_id.__contains__,  # of a video that is gone, what was measured stays readable
+        force=force,
+    )
     scores = project.store.read("clip_scores", equals("ingest_batch", batch), [*METRICS, "score_error"])
     output.facts |= {
         "score errors": sum(row["score_error"] is not None for row in scores),

@@ -14,7 +14,7 @@ _MOST_TILES = 24
 
 
 def curation_views(project: Project, batch: str, redraw: bool) -> dict[str, str]:
-    """Markdown by title. The pictures lie in `views/<batch>/` below the home, and are drawn on `redraw` or if missing."""
+    """Markdown by title. The pictures lie in `views/<batch>/` below the home, and drawn on `redraw` or if missing."""
     where = equals("ingest_batch", batch)
     verdicts = project.store.read("verdicts", where)
     rejected = [row for row in verdicts if not row["accepted"]]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ class Planned:
     video: Row
     crop: tuple[int, int, int, int] | None
     route: Route
+    timestamps: Sequence[float]
 
     @property
     def row_id(self) -> str:
@@ -45,22 +47,24 @@ def plan_latents(project: Project, batch: str, weights_hash: str) -> list[Planne
     store, config, here = project.store, project.config, equals("ingest_batch", batch)
     present, lost = set(presence(project, batch)), set(lost_clips(project, batch))
     videos = {row["video_id"]: row for row in store.read("videos", here + " AND status = 'ok'")}
-    accepted = {row["clip_id"] for row in store.read("verdicts", here + " AND accepted", ["clip_id"])}
+    kept = {row["clip_id"] for row in store.read("verdicts", here + " AND accepted", ["clip_id"])} - lost
     crops = {row["clip_id"]: row["crop"] for row in store.read("clip_scores", here, ["clip_id", "crop"])}
-    proofs = store.read("frame_stats", here + " AND `group` = 'proof'", ["video_id", "status"])
-    proven = {row["video_id"]: row["status"] == "ok" for row in proofs}
+    columns = ["video_id", "status", "timestamps"]
+    proofs = {row["video_id"]: row for row in store.read("frame_stats", here + " AND `group` = 'proof'", columns)}
     settings = canonical(encode_settings(config.vae.family, config.vae.tiling) | {"dtype": config.vae.dtype})
     planned = []
     for clip in store.read("clips", here):
         video = videos.get(clip["video_id"])
-        if video is None or clip["clip_id"] not in accepted - lost or clip["video_id"] not in present:
+        proof = proofs.get(clip["video_id"])
+        if video is None or proof is None or clip["clip_id"] not in kept or clip["video_id"] not in present:
             continue
         crop = tuple(crops[clip["clip_id"]]) if crops.get(clip["clip_id"]) else None
-        route = decoder_route(video["codec"], video["pix_fmt"], proven.get(clip["video_id"], False))
+        route = decoder_route(video["codec"], video["pix_fmt"], proof["status"] == "ok")
         width, height = (crop[2], crop[3]) if crop else (video["width"], video["height"])
         for window in plan_windows(clip["kind"], clip["start_s"], clip["end_s"], width, height, config.buckets):
             parts = latent_parts(
-                clip["video_id"],
+                video,
+                proof["timestamps"] or [],
                 window,
                 crop,
                 f"{route} {decoder_version(route)}",
@@ -70,19 +74,23 @@ def plan_latents(project: Project, batch: str, weights_hash: str) -> list[Planne
                 config.encoding.posterior,
                 f"{LATENTS_VERSION}.{VAE_CODE_VERSION}",
             )
-            planned.append(Planned(parts, window, clip, video, crop, route))
+            planned.append(Planned(parts, window, clip, video, crop, route, proof["timestamps"] or []))
     return planned
 
 
-def statuses(project: Project, sample_ids: Sequence[str]) -> dict[str, str]:
-    """The status of each latent that is there."""
-    found: dict[str, str] = {}
-    for start in range(0, len(sample_ids), _IDS_AT_ONCE):
-        where = one_of("sample_id", sample_ids[start : start + _IDS_AT_ONCE])
-        found |= {
-            row["sample_id"]: row["status"] for row in project.store.read("latents", where, ["sample_id", "status"])
-        }
+def stored(project: Project, sample_ids: Iterable[str], columns: Sequence[str]) -> dict[str, Row]:
+    """The latents that are there, without their blobs, by sample_id."""
+    ids = sorted(set(sample_ids))
+    found: dict[str, Row] = {}
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        where = one_of("sample_id", ids[start : start + _IDS_AT_ONCE])
+        found |= {row["sample_id"]: row for row in project.store.read("latents", where, ["sample_id", *columns])}
     return found
+
+
+def statuses(project: Project, sample_ids: Iterable[str]) -> dict[str, str]:
+    """The status of each latent that is there."""
+    return {sample_id: row["status"] for sample_id, row in stored(project, sample_ids, ["status"]).items()}
 
 
 def latents(
@@ -92,7 +100,7 @@ def latents(
     weights = weights_of(project, project.config.vae)
     planned = plan_latents(project, batch, weights.hash)
     by_sample = {one.parts.sample_id: one for one in planned}
-    there = {} if force else statuses(project, list(by_sample))
+    there = {} if force else statuses(project, by_sample)
     misses = [one for sample_id, one in by_sample.items() if there.get(sample_id) != "ok"]
     done = 0
     for rows in _flushes(project, misses, str(weights.folder), encoder):
@@ -100,13 +108,9 @@ def latents(
         done += len(rows)
         progress(f"encoded {done} of {len(misses)} latents")
     _sync_samples(project, batch, planned)
-    found = statuses(project, list(by_sample))
-    failed = [sample_id for sample_id, status in found.items() if status != "ok"]
-    shapes = project.store.read(
-        "latents", one_of("sample_id", sorted(found)), ["shape", "frames", "height", "width", "error"]
-    )
-    stored = sum(4 * _product(row["shape"]) for row in shapes if row["shape"])
-    raw = sum(3 * row["frames"] * row["height"] * row["width"] for row in shapes if row["shape"])
+    found = stored(project, by_sample, ["status", "error", "shape", "frames", "height", "width"])
+    failed = [row for row in found.values() if row["status"] != "ok"]
+    good = [row for row in found.values() if row["status"] == "ok"]
     version, output_digest = _digests(project, batch)
     return Output(
         version,
@@ -118,20 +122,13 @@ def latents(
         facts={
             "windows": len(planned),
             "failed": len(failed),
-            "errors": sorted({row["error"] for row in shapes if row["error"]})[:10],
+            "errors": sorted({row["error"] for row in failed if row["error"]})[:10],
             "by bucket": dict(sorted(Counter(one.window.bucket.name for one in planned).items())),
-            "bytes": stored,
-            "raw pixel bytes": raw,
+            "bytes": sum(4 * math.prod(row["shape"]) for row in good),
+            "raw pixel bytes": sum(3 * row["frames"] * row["height"] * row["width"] for row in good),
             "vae note": project.config.vae.note or "",
         },
     )
-
-
-def _product(shape: Sequence[int]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size
 
 
 def _flushes(project: Project, misses: list[Planned], folder: str, encoder: Any) -> Iterator[list[Row]]:
@@ -140,22 +137,9 @@ def _flushes(project: Project, misses: list[Planned], folder: str, encoder: Any)
         return
     from vid_assets.encoding.encoder import Task
 
-    uris = openable(project)
-    where = one_of("video_id", sorted({one.parts.source_hash for one in misses})) + " AND `group` = 'proof'"
-    clocks = {
-        row["video_id"]: row["timestamps"]
-        for row in project.store.read("frame_stats", where, ["video_id", "timestamps"])
-    }
+    sources = openable(project)
     tasks = [
-        Task(
-            one.parts,
-            one.window,
-            uris[one.parts.source_hash],
-            one.video,
-            clocks.get(one.parts.source_hash) or [],
-            one.route,
-            one.crop,
-        )
+        Task(one.parts, one.window, sources[one.parts.source_hash], one.video, one.timestamps, one.route, one.crop)
         for one in misses
     ]
     pending: list[Row] = []
@@ -217,7 +201,7 @@ def _digests(project: Project, batch: str | None) -> tuple[str, str]:
     """Data version and output digest: the samples of the batch with the status of their latents, no float in it."""
     here = equals("ingest_batch", batch)
     samples = {row["row_id"]: row["sample_id"] for row in project.store.read("samples", here, ["row_id", "sample_id"])}
-    status = statuses(project, sorted(set(samples.values())))
+    status = statuses(project, samples.values())
     kept = read_slice(project.store, "samples", here).rows
     content = [(row_id, content, status.get(samples[row_id], "gone")) for row_id, _, content in kept]
     return digest(content), digest([content, [made_from for _, made_from, _ in kept]])
@@ -252,7 +236,7 @@ def stored_sample(project: Project, batch: str, count: int) -> list[str]:
         "latents", one_of("sample_id", chosen) + " AND status = 'ok'", "latent"
     ):
         values = np.frombuffer(payload, "<f4")
-        whole = hashlib.sha256(payload).hexdigest() == row["checksum"] and values.size == _product(row["shape"])
+        whole = hashlib.sha256(payload).hexdigest() == row["checksum"] and values.size == math.prod(row["shape"])
         if not whole or not np.isfinite(values).all():
             damaged.append(row["sample_id"])
     return damaged

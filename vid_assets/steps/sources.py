@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from vid_assets.footage.identity import file_hash
-from vid_assets.footage.listing import FoundFile, list_sources
-from vid_assets.footage.membership import Membership, diff_membership
+from vid_assets.footage.listing import FoundFile, Sidecar, list_sources, version_now
+from vid_assets.footage.membership import Membership, diff_membership, seen_version
 from vid_assets.project import Project
 from vid_assets.stages import batches
 from vid_assets.store.cache import Output
@@ -24,7 +29,7 @@ def listing_digest(found: list[FoundFile]) -> str:
 def plan(project: Project, found: list[FoundFile], confirm: bool = False) -> Membership:
     """What `found` would change in the table `sources`; writes nothing."""
     known = project.store.read("sources")
-    return diff_membership(known, found, project.config.batching, file_hash, confirm)
+    return diff_membership(known, found, project.config.batching, remembered_hash(project), confirm)
 
 
 def register(project: Project, found: list[FoundFile], confirm: bool = False) -> Membership:
@@ -73,5 +78,59 @@ def verify(project: Project, partition: str | None, state: StageState) -> str | 
 
 
 def list_files(project: Project) -> list[FoundFile]:
-    """The listing of the configured sources. Raises `ListingError`."""
+    """The listing of the configured sources as it is. Raises `ListingError`."""
     return list_sources(project.config.sources)
+
+
+def settled_files(project: Project) -> list[FoundFile]:
+    """The listing, without what may still be growing: such a file is as it was when it was last taken, or not there.
+
+    A file may be growing if it was written less than `ingest.settle_s` seconds ago. Objects of a store appear whole.
+    """
+    known = {row["uri"]: row for row in project.store.read("sources", "state = 'present'")}
+    files = []
+    for file in list_files(project):
+        if not _may_grow(project, file, known):
+            files.append(file)
+        elif file.uri in known:
+            files.append(as_known(known[file.uri]))
+    return files
+
+
+def settling(project: Project) -> list[str]:
+    """The files that `settled_files` leaves for later."""
+    known = {row["uri"]: row for row in project.store.read("sources", "state = 'present'")}
+    return [file.uri for file in list_files(project) if _may_grow(project, file, known)]
+
+
+def _may_grow(project: Project, file: FoundFile, known: Mapping[str, Row]) -> bool:
+    if file.uri in known and seen_version(known[file.uri]) == f"{file.size_bytes}:{file.etag}":
+        return False
+    name, _, written = file.etag.partition(":")
+    return name == "mtime" and 0 <= time.time() - float(written) < project.config.ingest.settle_s
+
+
+def as_known(row: Mapping[str, Any]) -> FoundFile:
+    """A present source as the listing showed it when it was taken."""
+    sidecars = tuple(Sidecar(**car) for car in row["sidecars"] or ())
+    return FoundFile(row["uri"], row["size_bytes"], seen_version(row).partition(":")[2], sidecars)
+
+
+def remembered_hash(project: Project) -> Callable[[str], str]:
+    """`file_hash` that reads a file in one version once: a listing may ask for it again and again."""
+
+    def hashed(uri: str) -> str:
+        version = version_now(uri)
+        path = project.folder("state", "hashes") / f"{digest(uri)[:24]}.json"
+        try:
+            kept = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            kept = {}
+        if kept.get("version") != version:
+            kept = {"version": version, "hash": file_hash(uri)}
+            temporary = path.with_suffix(f".tmp-{os.getpid()}")
+            temporary.write_text(json.dumps(kept), encoding="utf-8")
+            temporary.replace(path)
+        return kept["hash"]
+
+    return hashed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -21,22 +22,29 @@ from vid_assets.store.tables import Row, equals, one_of
 Progress = Callable[[str], None]
 
 
-def _sidecars(project: Project, batch: str | None) -> dict[str, Row]:
+def _sidecars(project: Project, batch: str) -> dict[str, Row]:
     """The sidecar of each video of a batch that has one: that of its first present source with a sidecar.
 
     A video that has no present source any more keeps the sidecar that it had.
     """
-    owned = {row["video_id"] for row in project.store.read("videos", equals("ingest_batch", batch), ["video_id"])}
-    found: dict[str, Row] = {}
-    rows = [row for row in project.store.read("sources") if row["video_id"] in owned and is_hashed(row)]
+    return project.store.derived("sidecars", ("sources", "videos"), lambda: _all_sidecars(project)).get(batch, {})
+
+
+def _all_sidecars(project: Project) -> dict[str, dict[str, Row]]:
+    batch_of = {row["video_id"]: row["ingest_batch"] for row in project.store.read("videos", columns=_OWNERSHIP)}
+    rows = [row for row in project.store.read("sources") if row["video_id"] in batch_of and is_hashed(row)]
     present = {row["video_id"] for row in rows if row["state"] == "present"}
+    found: dict[str, dict[str, Row]] = {}
     for row in sorted(rows, key=lambda row: (row["ingest_batch"], row["uri"])):
         if row["sidecars"] and (row["state"] == "present" or row["video_id"] not in present):
-            found.setdefault(row["video_id"], row["sidecars"][0])
+            found.setdefault(batch_of[row["video_id"]], {}).setdefault(row["video_id"], row["sidecars"][0])
     return found
 
 
-def sidecars_of_batch(project: Project, batch: str | None) -> list[tuple[str, int, str]]:
+_OWNERSHIP = ["video_id", "ingest_batch"]
+
+
+def sidecars_of_batch(project: Project, batch: str) -> list[tuple[str, int, str]]:
     """Which sidecar, in which version, captions each video of a batch. A rename of both files changes nothing."""
     return sorted((video, car["size_bytes"], car["etag"]) for video, car in _sidecars(project, batch).items())
 
@@ -45,10 +53,12 @@ def captions(project: Project, batch: str, force: bool = False, progress: Progre
     """A caption row for each clip: the text of the file's sidecar, NULL where there is none."""
     sidecars = _sidecars(project, batch)
     clips = {row["clip_id"]: row["video_id"] for row in project.store.read("clips", equals("ingest_batch", batch))}
+    failed = {row["clip_id"] for row in project.store.read("captions", equals("ingest_batch", batch)) if row["error"]}
     wanted = {}
     for clip_id, video_id in clips.items():
         car = sidecars.get(video_id)
-        wanted[clip_id] = digest([clip_id, car and [car["size_bytes"], car["etag"]], CAPTIONS_VERSION])
+        again = [datetime.now(UTC).isoformat()] if clip_id in failed else []
+        wanted[clip_id] = digest([clip_id, car and [car["size_bytes"], car["etag"]], CAPTIONS_VERSION, *again])
     read = functools.cache(_read_caption)
 
     def compute(misses: list[str]) -> Iterable[Row]:
@@ -59,6 +69,7 @@ def captions(project: Project, batch: str, force: bool = False, progress: Progre
 
     output = sync_slice(project.store, "captions", equals("ingest_batch", batch), wanted, compute, force=force)
     rows = project.store.read("captions", equals("ingest_batch", batch), ["caption", "error"])
+    output.retry = any(row["error"] for row in rows)
     output.facts |= {
         "with caption": sum(row["caption"] is not None for row in rows),
         "without caption": sum(row["caption"] is None for row in rows),
@@ -85,22 +96,26 @@ def encoder_hash(project: Project) -> str | None:
     return weights_of(project, encoder).hash if encoder else None
 
 
-def embedding_key(project: Project, caption_key: str) -> str:
-    """The key of a caption's states: the text, the encoder's weights, and the settings that change the states."""
+def embedding_keys(project: Project) -> Callable[[str], str | None]:
+    """What gives the key of a caption's states: text, encoder weights, and settings that change them; None without one.
+
+    The weights are resolved here, once.
+    """
     config = project.config.text_encoder
     if config is None:
-        raise ValueError("no text_encoder is configured")
+        return lambda caption_key: None
     settings = config.model_dump(include={"family", "max_tokens", "dtype"})
-    return digest([caption_key, encoder_hash(project), settings, text_model.TEXT_CODE_VERSION])
+    encoder = encoder_hash(project)
+    return lambda caption_key: digest([caption_key, encoder, settings, text_model.TEXT_CODE_VERSION])
 
 
 def _wanted(project: Project, batch: str | None) -> dict[str, tuple[str, str]]:
     """Embedding key -> (caption key, caption) for the captions of a batch."""
-    if project.config.text_encoder is None:
-        return {}
+    key_of = embedding_keys(project)
     rows = project.store.read("captions", equals("ingest_batch", batch) + " AND caption IS NOT NULL")
     texts = {row["caption_key"]: row["caption"] for row in rows}
-    return {embedding_key(project, key): (key, caption) for key, caption in texts.items()}
+    keys = ((key_of(caption_key), caption_key, caption) for caption_key, caption in texts.items())
+    return {key: (caption_key, caption) for key, caption_key, caption in keys if key is not None}
 
 
 def text_embeddings(project: Project, batch: str, force: bool = False, progress: Progress = print) -> Output:

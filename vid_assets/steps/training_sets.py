@@ -14,7 +14,7 @@ from vid_assets.project import Project
 from vid_assets.stages import presence
 from vid_assets.staleness import SETTLED, standings
 from vid_assets.steps.latents import statuses
-from vid_assets.steps.text import embedding_key
+from vid_assets.steps.text import embedding_keys
 from vid_assets.store.cache import Output
 from vid_assets.store.state import StageState, digest
 from vid_assets.store.tables import Row, equals, one_of
@@ -51,10 +51,12 @@ def training_set(
     buckets = project.config.stage(stage).buckets
     present = set(presence(project))
     samples = [row for row in store.read("samples", one_of("bucket", buckets)) if row["video_id"] in present]
-    status = statuses(project, sorted({row["sample_id"] for row in samples}))
+    status = statuses(project, (row["sample_id"] for row in samples))
     usable = [row for row in samples if status.get(row["sample_id"]) == "ok"]
     split_of = _splits(project, usable)
-    members = {row["sample_id"]: _member(project, row, split_of[row["video_id"]]) for row in usable}
+    keys = embedding_keys(project)
+    chosen = [row for row in usable if row["video_id"] in split_of]
+    members = {row["sample_id"]: _member(row, split_of[row["video_id"]], keys) for row in chosen}
     ordered = [members[sample_id] for sample_id in sorted(members)]
     if not ordered:
         raise StaleInputsError(
@@ -78,18 +80,18 @@ def training_set(
             "members": {f"{kind} {split}": count for (kind, split), count in sorted(counts.items())},
             "by bucket": dict(sorted(Counter(member["bucket"] for member in ordered).items())),
             "left out, latent failed": len(samples) - len(usable),
+            "left out, copies of held-out videos": len(usable) - len(chosen),
             "stale inputs taken": [one.name for one in stale],
         },
     )
 
 
-def _member(project: Project, sample: Row, split: str) -> Row:
+def _member(sample: Row, split: str, embedding_key: Callable[[str], str | None]) -> Row:
     caption = sample["caption_key"]
-    text = project.config.text_encoder is not None and caption is not None
     return {
         "sample_id": sample["sample_id"],
         "caption_key": caption,
-        "embedding_key": embedding_key(project, caption) if text else None,
+        "embedding_key": embedding_key(caption) if caption is not None else None,
         "split": split,
         "bucket": sample["bucket"],
         "kind": sample["kind"],
@@ -156,33 +158,37 @@ def verify(project: Project, partition: str | None, state: StageState) -> str | 
 
 
 def _splits(project: Project, samples: Iterable[Row]) -> dict[str, str]:
-    """video_id -> `train` or `heldout`; decided for videos that have none yet, and stored for good."""
-    store, config = project.store, project.config.heldout
+    """video_id -> `train` or `heldout`; decided for videos that have none yet, and stored for good.
+
+    Copies of one another share a split, that of the first one. Where two that are split already turn out to be copies,
+    the one that was trained on is left out from then on: it has no entry.
+    """
     kinds = {row["video_id"]: row["kind"] for row in samples}
-    known = {row["video_id"]: row for row in store.read("splits")}
-    groups = _duplicate_groups(project, kinds)
-    decided: dict[str, str] = {}
-    for group in groups:
-        inherited = sorted(known[video]["split"] for video in group if video in known)
-        if inherited:  # a group that spans the split stays out of training
-            split = "heldout" if "heldout" in inherited else "train"
-        else:
-            split = "heldout" if _fraction(min(group)) < config.share else "train"
-        decided |= dict.fromkeys(group, split)
-    _reach_minimum(config.minimum, groups, kinds, known, decided)
-    now = datetime.now(UTC)
-    fresh = [
-        {"video_id": video, "group_video": min(group), "split": decided[video], "created_at": now}
-        for group in groups
-        for video in group
-        if video not in known
-    ]
-    store.insert_absent("splits", fresh)
-    return {video: decided[video] for video in kinds}
+    with project.states.lock("training_set", "splits"):
+        known = {row["video_id"]: row["split"] for row in project.store.read("splits")}
+        groups = _duplicate_groups(project, kinds)
+        decided: dict[str, str] = {}
+        for group in groups:
+            inherited = {known[video] for video in group if video in known}
+            if inherited:
+                split = "heldout" if "heldout" in inherited else "train"
+            else:
+                split = "heldout" if _fraction(min(group)) < project.config.heldout.share else "train"
+            decided |= dict.fromkeys(group, split)
+        _reach_minimum(project.config.heldout.minimum, groups, kinds, known, decided)
+        now = datetime.now(UTC)
+        fresh = [
+            {"video_id": video, "group_video": min(group), "split": decided[video], "created_at": now}
+            for group in groups
+            for video in group
+            if video not in known
+        ]
+        project.store.insert_absent("splits", fresh)
+    return {video: decided[video] for video in kinds if known.get(video, decided[video]) == decided[video]}
 
 
 def _reach_minimum(
-    minimum: int, groups: list[list[str]], kinds: dict[str, str], known: dict[str, Row], decided: dict[str, str]
+    minimum: int, groups: list[list[str]], kinds: dict[str, str], known: dict[str, str], decided: dict[str, str]
 ) -> None:
     """Hold out further new groups with videos, in the order of their hash, until there are enough."""
     videos = [group for group in groups if any(kinds.get(video) == "video" for video in group)]

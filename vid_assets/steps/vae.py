@@ -24,8 +24,11 @@ class Weights:
     bytes: int
 
 
-def weights_of(project: Project, source: ModelSource) -> Weights:
-    """Resolve weights and hash them; the hash is kept by the files' sizes and times, so that big ones are read once."""
+def weights_of(project: Project, source: ModelSource, again: bool = False) -> Weights:
+    """Resolve weights and hash them. The hash is kept by the files' sizes and times, so that big ones are read once.
+
+    `again` reads them although nothing seems to have changed.
+    """
     is_text = isinstance(source, TextEncoder)
     folder = resolve(source.source, source.revision, source.subfolder, tokenizer=is_text)
     files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -35,7 +38,7 @@ def weights_of(project: Project, source: ModelSource) -> Weights:
         known = json.loads(cache.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         known = {}
-    if known.get("stamp") != stamp:
+    if again or known.get("stamp") != stamp:
         known = {"stamp": stamp, "hash": (text_encoder_hash if is_text else weights_hash)(folder)}
         temporary = cache.with_suffix(f".tmp-{os.getpid()}")
         temporary.write_text(json.dumps(known), encoding="utf-8")
@@ -46,7 +49,7 @@ def weights_of(project: Project, source: ModelSource) -> Weights:
 def vae(project: Project, force: bool = False) -> Output:
     """Find the VAE's weights and name them by their content."""
     config = project.config.vae
-    weights = weights_of(project, config)
+    weights = weights_of(project, config, again=force)
     space = latent_space(config.family)
     return Output(
         weights.hash,

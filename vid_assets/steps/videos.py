@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from vid_assets.footage.identity import file_hash, local_copy, unreadable_id
-from vid_assets.footage.membership import file_version, is_hashed
+from vid_assets.footage.membership import is_hashed, seen_version
+from vid_assets.footage.opening import refuse_changed
 from vid_assets.footage.probe import PROBE_VERSION, Probe, probe
 from vid_assets.project import Project
 from vid_assets.store.cache import Output, sync_slice
@@ -22,29 +23,31 @@ class _Hashing:
     """Hashes the sources that need it, and remembers headers that had to be read to know what a file is."""
 
     store: Store
+    again: set[str] = field(default_factory=set)  # uris to hash although a hash is known
     probes: dict[str, Probe] = field(default_factory=dict)
-    changed: list[Row] = field(default_factory=list)
-    unreadable: dict[str, Row] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
     hashed_bytes: int = 0
 
     def identify(self, row: Row) -> str:
-        """The video_id of a present source, hashing it where its hash is not that of the file as it is now."""
-        if is_hashed(row):
+        """The video_id of a present source, hashing it where its hash is not that of the file as it is now.
+
+        Raises `ChangedSinceScanError` where the file changes meanwhile. What was found is written at once, so that a
+        killed run hashes no file twice.
+        """
+        if is_hashed(row) and row["uri"] not in self.again:
             return row["video_id"]
+        self.again.discard(row["uri"])
         try:
+            refuse_changed(row)
             content = file_hash(row["uri"])
-            self.hashed_bytes += row["size_bytes"]
+            refuse_changed(row)
             video_id = self._video_id(content, row["uri"])
         except OSError as error:
             video_id = unreadable_id(None, row["uri"])
-            reason = f"cannot be read: {error.strerror or error}"
-            self.unreadable[video_id] = row | {"status": "failed", "error": reason}
+            self.unreadable[video_id] = f"cannot be read: {error.strerror or error}"
             return video_id
-        if row["video_id"] not in (None, video_id):
-            tombstone = f"{row['uri']}@{row['video_id'][:12]}"
-            self.changed.append(row | {"uri": tombstone, "state": "replaced", "created_at": datetime.now(UTC)})
-        row.update(video_id=video_id, hashed_version=file_version(row))
-        self.changed.append(row)
+        self.hashed_bytes += row["size_bytes"]
+        self._record(row, video_id)
         return video_id
 
     def _video_id(self, content: str, uri: str) -> str:
@@ -56,52 +59,68 @@ class _Hashing:
         self.probes[video_id] = found
         return video_id
 
+    def _record(self, row: Row, video_id: str) -> None:
+        """Write what a source is, unless a scan saw another version meanwhile; what it was stays as a tombstone."""
+        with self.store.writing("sources"):
+            (now,) = self.store.read("sources", equals("uri", row["uri"]))
+            if seen_version(now) != seen_version(row):
+                return
+            changed = [now | {"video_id": video_id, "hashed_version": seen_version(now)}]
+            if now["video_id"] not in (None, video_id):
+                tombstone = f"{now['uri']}@{now['video_id'][:12]}"
+                changed.append(now | {"uri": tombstone, "state": "replaced", "created_at": datetime.now(UTC)})
+            self.store.upsert("sources", changed, locked=True)
+        row.update(changed[0])
+
 
 def raw_videos(project: Project, batch: str, force: bool = False, progress: Progress = print) -> Output:
     """Sync the batch's rows of `videos`; rows of videos that left stay, for lineage."""
     store = project.store
     hashing = _Hashing(store)
-    everything = store.read("sources", "state <> 'replaced'")
-    mine = [row for row in everything if row["ingest_batch"] == batch and row["state"] == "present"]
+    present = store.read("sources", "state = 'present'")
+    mine = [row for row in present if row["ingest_batch"] == batch]
     failed_before = store.read("videos", equals("ingest_batch", batch) + " AND status = 'failed'")
-    outdated = {row["video_id"] for row in failed_before if force or row["cache_key"] != _cache_key(row["video_id"])}
-    for row in mine:
-        if row["video_id"] in outdated:  # another release may be able to read it, and then it gets another id
-            row["hashed_version"] = None
+    outdated = {row["video_id"] for row in failed_before if row["cache_key"] != _cache_key(row["video_id"])}
+    # another release may be able to read a file that failed, which then gets another id
+    hashing.again |= {row["uri"] for row in mine if force or row["video_id"] in outdated}
+    earlier: dict[int, list[Row]] = {}
+    for row in sorted(present, key=lambda row: (row["ingest_batch"], row["uri"])):
+        if row["ingest_batch"] < batch:
+            earlier.setdefault(row["size_bytes"], []).append(row)
     owned: dict[str, Row] = {}
-    for index, row in enumerate(mine):
+    for number, row in enumerate(mine, 1):
         video_id = hashing.identify(row)
-        if _owner(store, hashing, everything, row, video_id) == batch:
+        if _owner(store, hashing, earlier.get(row["size_bytes"], []), batch, video_id) == batch:
             owned.setdefault(video_id, row)
-        if (index + 1) % 100 == 0:
-            progress(f"hashed {index + 1} of {len(mine)} files")
-    store.upsert("sources", hashing.changed)
-    kept = store.read("videos", equals("ingest_batch", batch), ["video_id", "cache_key"])
-    present = {row["video_id"] for row in store.read("sources", "state = 'present'", ["video_id"])} - outdated
-    wanted = {row["video_id"]: _cache_key(row["video_id"]) for row in kept if row["video_id"] in present}
+        if number % 100 == 0:
+            progress(f"hashed {number} of {len(mine)} files")
+    kept = store.read("videos", equals("ingest_batch", batch), ["video_id"])
+    sources = store.read("sources", columns=["video_id", "state"])
+    here = {row["video_id"] for row in sources if row["state"] == "present"} | set(hashing.unreadable)
+    known = {row["video_id"] for row in sources} | here
+    wanted = {row["video_id"]: _cache_key(row["video_id"]) for row in kept if row["video_id"] in here}
     wanted |= {video_id: _cache_key(video_id) for video_id in owned}
 
     def compute(misses: list[str]) -> Iterable[Row]:
         for video_id in misses:
-            source = owned.get(video_id) or _any_source(store, video_id)
-            yield _video_row(video_id, batch, source, hashing)
+            yield _video_row(video_id, batch, owned.get(video_id) or _any_source(store, video_id), hashing)
 
-    known = {row["video_id"] for row in store.read("sources", columns=["video_id"])}
-    retained = ({row["video_id"] for row in kept} & known) - outdated
     output = sync_slice(
         store,
         "videos",
         equals("ingest_batch", batch),
         wanted,
         compute,
-        retain=retained.__contains__,
+        retain=known.__contains__,
         flush_rows=64,
         force=force,
     )
-    failed = store.read("videos", equals("ingest_batch", batch) + " AND status = 'failed'", ["video_id", "error"])
+    rows = store.read("videos", equals("ingest_batch", batch), ["video_id", "status", "error"])
+    failed = [row for row in rows if row["status"] == "failed" and row["video_id"] in here]
     output.retry = bool(hashing.unreadable)
     output.facts |= {
         "files": len(mine),
+        "present": sum(row["video_id"] in here for row in rows),
         "unreadable": len(failed),
         "unreadable reasons": sorted({row["error"] or "" for row in failed}),
         "bytes": hashing.hashed_bytes,
@@ -113,18 +132,12 @@ def _cache_key(video_id: str) -> str:
     return digest({"video": video_id, "probe": PROBE_VERSION})
 
 
-def _owner(store: Store, hashing: _Hashing, sources: list[Row], row: Row, video_id: str) -> str:
+def _owner(store: Store, hashing: _Hashing, earlier: list[Row], batch: str, video_id: str) -> str:
     """The batch that owns a video: the one whose row is there, else the first batch that holds its bytes."""
     there = store.read("videos", equals("video_id", video_id), ["ingest_batch"])
     if there:
         return there[0]["ingest_batch"]
-    for other in sorted(sources, key=lambda other: other["ingest_batch"]):
-        if other["ingest_batch"] >= row["ingest_batch"]:
-            break
-        same_size = other["state"] == "present" and other["size_bytes"] == row["size_bytes"]
-        if same_size and hashing.identify(other) == video_id:
-            return other["ingest_batch"]
-    return row["ingest_batch"]
+    return next((row["ingest_batch"] for row in earlier if hashing.identify(row) == video_id), batch)
 
 
 def _any_source(store: Store, video_id: str) -> Row:
@@ -134,7 +147,7 @@ def _any_source(store: Store, video_id: str) -> Row:
 def _video_row(video_id: str, batch: str, source: Row, hashing: _Hashing) -> Row:
     row = {"video_id": video_id, "ingest_batch": batch, "size_bytes": source["size_bytes"]}
     if video_id in hashing.unreadable:
-        return row | {"status": "failed", "error": hashing.unreadable[video_id]["error"]}
+        return row | {"status": "failed", "error": hashing.unreadable[video_id]}
     found = hashing.probes.get(video_id)
     if found is None:
         with local_copy(source["uri"]) as path:

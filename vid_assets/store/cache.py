@@ -59,10 +59,12 @@ def run_cached(
     compute: Callable[[], Output],
     verify: Callable[[StageState], str | None],
     force: bool = False,
+    failed_checks: Callable[[Output], Iterable[str]] = lambda output: (),
 ) -> Outcome:
     """Run `compute` unless the stored state says that its output is what it would produce.
 
-    `verify` looks at the output itself and returns its present digest, None where it is gone.
+    `verify` looks at the output itself and returns its present digest, None where it is gone. `failed_checks` names
+    the blocking checks that a new output fails.
     """
     started = time.monotonic()
     with states.lock(asset, partition):
@@ -77,7 +79,16 @@ def run_cached(
         output = compute()
         output.facts["rows"] = output.rows
         states.write(
-            StageState(asset, partition, current, output.data_version, output.output_digest, output.retry, output.facts)
+            StageState(
+                asset,
+                partition,
+                current,
+                output.data_version,
+                output.output_digest,
+                output.retry,
+                tuple(failed_checks(output)),
+                output.facts,
+            )
         )
     return Outcome(False, output, time.monotonic() - started, tuple(reasons))
 

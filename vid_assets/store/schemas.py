@@ -214,7 +214,10 @@ def _specs() -> tuple[TableSpec, ...]:
             (
                 _text("sample_id", nullable=False),
                 _text("source_hash"),
+                _i32("stream_index"),
+                _i32("rotation"),
                 _f64("start_s"),
+                _text("clock"),
                 _f64("fps"),
                 _i32("frames"),
                 _i32("height"),

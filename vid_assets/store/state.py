@@ -79,7 +79,8 @@ class StageState:
     """The record of a finished asset partition.
 
     `data_version` is the hash of the output's content; `output_digest` covers keys and cache keys too and is compared
-    with the output on every hit. `retry` says that some rows failed in a way that the next run may cure.
+    with the output on every hit. `retry` says that some rows failed in a way that the next run may cure;
+    `failed_checks` names blocking checks that did not pass: nothing is built on such an output.
     """
 
     asset: str
@@ -88,6 +89,7 @@ class StageState:
     data_version: str
     output_digest: str
     retry: bool = False
+    failed_checks: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     finished_at: str = ""
 
@@ -106,15 +108,16 @@ class StateFolder:
         """The state, or None where there is none or it is damaged (which is logged)."""
         path = self.path(asset, partition)
         try:
-            text = path.read_text(encoding="utf-8")
+            raw = path.read_bytes()
         except FileNotFoundError:
             return None
         try:
-            outer = json.loads(text)
+            outer = json.loads(raw.decode("utf-8"))
             body = outer["state"]
             if outer["seal"] != digest(body):
                 raise ValueError("its seal does not match its text")
-            return StageState(**{**body, "fingerprint": Fingerprint(**body["fingerprint"])})
+            typed = {"fingerprint": Fingerprint(**body["fingerprint"]), "failed_checks": tuple(body["failed_checks"])}
+            return StageState(**(body | typed))
         except (ValueError, KeyError, TypeError) as error:
             log.warning("%s is damaged (%s): treated as absent, rows are checked one by one", path, error)
             return None
@@ -144,14 +147,20 @@ class StateFolder:
     @contextlib.contextmanager
     def lock(self, asset: str, partition: str | None) -> Iterator[None]:
         """Keep two runs of one asset partition apart; a dead process holds no lock."""
-        import fcntl
-
-        path = self.path(asset, partition).with_suffix(".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("%s %s: another run is at work on it; waiting for it to end", asset, partition or "")
-                fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self.path(asset, partition).with_suffix(".lock")):
             yield
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, waiting for it where another process has it. The kernel frees that of a dead process."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("%s: another process is at work; waiting for it to end", path)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

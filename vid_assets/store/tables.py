@@ -1,23 +1,26 @@
-"""The LanceDB of one home: opening, reading, replacing a slice in one commit, inserting what is absent.
+"""The LanceDB of one home: opening, reading, updating by key, inserting what is absent.
 
 Rows go in and out as plain dicts in the types of `store.schemas`. A slice is all rows of one table that a SQL
-condition selects; it is replaced by one Lance commit, so no moment exists without its rows.
+condition selects. Every write is one Lance commit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from vid_assets.store.schemas import SCHEMA_VERSION, TableSpec, table_spec
+from vid_assets.store.state import locked as lock_file
 
 Row = dict[str, Any]
-_COMMIT_RETRIES = 20
+T = TypeVar("T")
 
 
 class StoreError(RuntimeError):
@@ -55,11 +58,12 @@ def _json_default(value: Any) -> str:
 
 
 class Store:
-    """The tables below `home` (a local folder or an fsspec URI)."""
+    """The tables below `home`, a local folder."""
 
     def __init__(self, home: str) -> None:
         self.home = home
         self.uri = f"{home.rstrip('/')}/lancedb"
+        self._derived: dict[str, tuple[tuple[int | None, ...], Any]] = {}
 
     @cached_property
     def _db(self) -> Any:
@@ -72,20 +76,14 @@ class Store:
         return f"{self.uri}/{name}.lance"
 
     def exists(self, name: str) -> bool:
-        """Whether the table has been created."""
-        try:
-            self._db.open_table(name)
-        except (ValueError, FileNotFoundError):
-            return False
-        return True
+        """Whether the table has been created. One that is there but cannot be opened is an error, not an absence."""
+        return name in self._db.table_names(limit=10_000)
 
     def table(self, name: str) -> Any:
         """The table, created empty where it does not exist. Raises `StoreError` on another schema version."""
-        spec = table_spec(name)
-        try:
-            table = self._db.open_table(name)
-        except (ValueError, FileNotFoundError):
-            return self._db.create_table(name, schema=spec.schema, exist_ok=True)
+        if not self.exists(name):
+            return self._db.create_table(name, schema=table_spec(name).schema, exist_ok=True)
+        table = self._db.open_table(name)
         found = (table.schema.metadata or {}).get(b"vid_assets.schema_version", b"none").decode()
         if found != SCHEMA_VERSION:
             raise StoreError(
@@ -97,6 +95,17 @@ class Store:
     def version(self, name: str) -> int | None:
         """The current Lance version of a table, None where it does not exist."""
         return int(self.table(name).version) if self.exists(name) else None
+
+    def derived(self, what: str, names: Sequence[str], make: Callable[[], T]) -> T:
+        """What `make` gives, kept for as long as the tables `names` are in the version that they are in now.
+
+        `what` names it. For groupings of whole tables that are asked for once for each of many batches.
+        """
+        versions = tuple(self.version(name) for name in names)
+        kept = self._derived.get(what)
+        if kept is None or kept[0] != versions:
+            kept = self._derived[what] = (versions, make())
+        return kept[1]
 
     def read(self, name: str, where: str = "true", columns: Sequence[str] | None = None) -> list[Row]:
         """The rows that `where` selects, in order of key. No rows where the table does not exist."""
@@ -128,11 +137,12 @@ class Store:
             return 0
         return int(self.table(name).count_rows(None if where == "true" else where))
 
-    def upsert(self, name: str, rows: Sequence[Row]) -> int:
-        """Insert or update rows by key in one commit; returns the Lance version."""
+    def upsert(self, name: str, rows: Sequence[Row], locked: bool = False) -> int:
+        """Insert or update rows by key in one commit; returns the Lance version. `locked`: within `writing` already."""
         if rows:
-            merge = self._merge(name).when_matched_update_all().when_not_matched_insert_all()
-            self._execute(merge, name, rows)
+            with contextlib.nullcontext() if locked else self.writing(name):
+                merge = self._merge(name).when_matched_update_all().when_not_matched_insert_all()
+                merge.execute(to_arrow(rows, table_spec(name)))
         return int(self.table(name).version)
 
     def insert_absent(self, name: str, rows: Sequence[Row], replace_where: str | None = None) -> int:
@@ -142,21 +152,11 @@ class Store:
         holds for it: that is how a failed row gives way to the next try.
         """
         if rows:
-            merge = self._merge(name).when_not_matched_insert_all()
-            if replace_where:
-                merge = merge.when_matched_update_all(where=replace_where)
-            self._execute(merge, name, rows)
-        return int(self.table(name).version)
-
-    def replace_slice(self, name: str, rows: Sequence[Row], where: str) -> int:
-        """Make `rows` the whole slice `where`, in one commit; returns the Lance version."""
-        merge = (
-            self._merge(name)
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
-            .when_not_matched_by_source_delete(where)
-        )
-        self._execute(merge, name, rows)
+            with self.writing(name):
+                merge = self._merge(name).when_not_matched_insert_all()
+                if replace_where:
+                    merge = merge.when_matched_update_all(where=replace_where)
+                merge.execute(to_arrow(rows, table_spec(name)))
         return int(self.table(name).version)
 
     def delete(self, name: str, where: str) -> None:
@@ -167,8 +167,12 @@ class Store:
     def _merge(self, name: str) -> Any:
         return self.table(name).merge_insert(list(table_spec(name).key))
 
-    def _execute(self, merge: Any, name: str, rows: Sequence[Row]) -> None:
-        merge.execute(to_arrow(rows, table_spec(name)))
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[None]:
+        """Keep other processes from writing a table. Lance lets two merges at once insert one key twice."""
+        folder = Path(self.home, "state", "tables")
+        with lock_file(folder / f"{name}.lock"):
+            yield
 
 
 def to_arrow(rows: Sequence[Row], spec: TableSpec) -> pa.Table:

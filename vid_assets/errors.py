@@ -1,0 +1,23 @@
+"""The errors whose message is all that a user needs: what is wrong and how to mend it. No traceback goes with them."""
+
+from __future__ import annotations
+
+from vid_assets.config import ConfigError
+
+
+def mendable_errors() -> tuple[type[Exception], ...]:
+    """The classes, imported when they are asked for."""
+    from model.errors import ModelError
+    from model.weights import WeightsError
+    from vid_assets.footage.listing import ListingError
+    from vid_assets.footage.membership import ShrunkListingError
+    from vid_assets.footage.opening import ChangedSinceScanError
+    from vid_assets.stages import UpstreamMissingError
+    from vid_assets.steps.checkpoints import TrainingError
+    from vid_assets.steps.training_sets import StaleInputsError
+    from vid_assets.store.tables import StoreError
+
+    return (
+        ConfigError, UpstreamMissingError, ListingError, ShrunkListingError, ChangedSinceScanError, StoreError,
+        StaleInputsError, TrainingError, ModelError, WeightsError,
+    )  # fmt: skip

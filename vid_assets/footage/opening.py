@@ -1,0 +1,33 @@
+"""Opening a source as it was hashed: a file that changed since the scan is refused, before and after it is read."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vid_assets.footage.identity import local_copy
+from vid_assets.footage.listing import version_now
+from vid_assets.footage.membership import seen_version
+
+
+class ChangedSinceScanError(RuntimeError):
+    """A file is not the one that was hashed; what would be made from it would carry another content's name."""
+
+
+def refuse_changed(source: Mapping[str, Any]) -> None:
+    """Raise `ChangedSinceScanError` unless the file of a row of `sources` is in the version that the row knows."""
+    if version_now(source["uri"]) != seen_version(source):
+        raise ChangedSinceScanError(
+            f"{source['uri']} changed since it was scanned. Run `vid-assets scan`, then its batch "
+            f"{source['ingest_batch']} again; what is finished is kept."
+        )
+
+
+@contextlib.contextmanager
+def opened(source: Mapping[str, Any]) -> Iterator[str]:
+    """A local path of a present source. Raises `ChangedSinceScanError`; OSError where it cannot be read."""
+    refuse_changed(source)
+    with local_copy(source["uri"]) as path:
+        yield path
+    refuse_changed(source)
