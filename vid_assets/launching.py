@@ -85,6 +85,7 @@ def _steps(project: Project, training: bool) -> Iterator[Callable[[], list[Launc
     """The steps in order; each is asked what to launch when the ones before it have ended."""
     yield lambda: _global(project, ("source_files",))
     yield lambda: _batches(project, CURATION)
+    yield lambda: _batches(project, CURATION)  # a copy in a later batch may have brought a video of an earlier one back
     yield lambda: _global(project, ("duplicates", "vae"))
     yield lambda: _batches(project, ("latents",))
     sets = tuple(f"training_set/{stage.name}" for stage in project.config.stages)

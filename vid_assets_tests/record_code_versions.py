@@ -1,0 +1,252 @@
+"""Which source decides what each stage makes, and the record that a test holds it against.
+
+A stage's code version is bumped by hand, beside the algorithm. This module knows which source is the algorithm of
+which stage, hashes it without comments, docstrings and formatting, and compares it with the record in
+`unit/code_versions.json`. After a change that alters results, bump the version and record it:
+
+    python -m vid_assets_tests.record_code_versions
+
+After one that alters none (a rename, a type, a message), say so, and the version stays:
+
+    python -m vid_assets_tests.record_code_versions --same-output STAGE [STAGE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).resolve().parents[1]
+RECORD = Path(__file__).parent / "unit" / "code_versions.json"
+
+#: Stage -> the name of its version in `vid_assets.code_versions`, and the source that is its algorithm: files, or the
+#: top-level definitions `FILE::NAME,NAME` of a file that several stages share.
+COVERED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "source_files": (
+        "SOURCES",
+        ("vid_assets/footage/listing.py", "vid_assets/footage/membership.py", "vid_assets/steps/sources.py"),
+    ),
+    "raw_videos": (
+        "VIDEOS",
+        (
+            "vid_assets/footage/identity.py",
+            "vid_assets/footage/probe.py",
+            "vid_assets/footage/reader.py",
+            "vid_assets/footage/rotation.py",
+            "vid_assets/footage/stills.py",
+            "vid_assets/steps/videos.py",
+        ),
+    ),
+    "frame_stats": (
+        "FRAME_STATS",
+        (
+            "vid_assets/curation/groups.py",
+            "vid_assets/curation/hashing.py",
+            "vid_assets/curation/measures.py",
+            "vid_assets/curation/picture.py",
+            "vid_assets/curation/statistics.py",
+            "vid_assets/footage/reader.py",
+            "vid_assets/footage/rotation.py",
+            "vid_assets/footage/stills.py",
+            "vid_assets/steps/curation.py::frame_stats,_stream,_stats_row",
+        ),
+    ),
+    "clips": ("SHOTS", ("vid_assets/curation/shots.py", "vid_assets/steps/curation.py::clips,_clip_id,read_stats")),
+    "clip_scores": (
+        "SCORES",
+        (
+            "vid_assets/curation/hashing.py",
+            "vid_assets/curation/scores.py",
+            "vid_assets/curation/shots.py::as_array,cut_strength,dark_frames",
+            "vid_assets/steps/curation.py::clip_scores,read_stats",
+        ),
+    ),
+    "curated_clips": ("POLICY", ("vid_assets/curation/policy.py", "vid_assets/steps/curation.py::curated_clips")),
+    "duplicates": (
+        "DUPLICATES",
+        ("vid_assets/curation/duplicates.py", "vid_assets/steps/curation.py::duplicates,_candidate"),
+    ),
+    "captions": ("CAPTIONS", ("vid_assets/steps/text.py::_sidecars,_all_sidecars,captions,_read_caption",)),
+    "text_embeddings": (
+        "TEXT",
+        (
+            "model/text.py",
+            "vid_assets/steps/text.py::embedding_keys,_wanted,text_embeddings,_encoder,_embedding_row",
+        ),
+    ),
+    "vae": ("VAE", ("model/weights.py", "vid_assets/steps/vae.py")),
+    "latents": (
+        "LATENTS",
+        (
+            "model/latent_space.py",
+            "model/vae.py",
+            "vid_assets/encoding/content_key.py",
+            "vid_assets/encoding/encoder.py",
+            "vid_assets/encoding/transform.py",
+            "vid_assets/encoding/windows.py",
+            "vid_assets/footage/decode.py",
+            "vid_assets/footage/reader.py",
+            "vid_assets/footage/rotation.py",
+            "vid_assets/footage/stills.py",
+            "vid_assets/steps/latents.py::plan_latents,latents,_flushes,_local_encoder,_sync_samples,_digests",
+        ),
+    ),
+    "training_set": ("TRAINING_SET", ("vid_assets/steps/training_sets.py",)),
+    "checkpoint": (
+        "TRAIN",
+        (
+            "model/data.py",
+            "model/denoiser.py",
+            "model/latent_space.py",
+            "model/manifest.py",
+            "model/objective.py",
+            "model/order.py",
+            "model/trainer.py",
+            "model/vae.py",
+            "vid_assets/steps/checkpoints.py::manifest,training_set_spec,_parent,run_key",
+        ),
+    ),
+    "evaluation": (
+        "EVALUATE",
+        ("model/evaluate.py", "model/objective.py", "model/video_files.py", "vid_assets/steps/evaluations.py"),
+    ),
+}
+#: Files of the covered packages that decide no result, and why.
+EXEMPT = {
+    "model/checkpoint.py": "how a run's state is kept; a resumed run equals an undisturbed one",
+    "model/errors.py": "messages",
+    "model/tiny.py": "makes demo weights, which are known by their own hash",
+    "model/tiny_vae.py": "trains demo weights, which are known by their own hash",
+    "model/train.py": "starts and stops a run",
+    "vid_assets/footage/opening.py": "refuses a file that changed since it was hashed; gives no value",
+    "vid_assets/steps/curation_views.py": "pictures for people",
+    "vid_assets/steps/versions.py": "the versions themselves",
+}
+_PACKAGES = ("model", "vid_assets/footage", "vid_assets/curation", "vid_assets/encoding", "vid_assets/steps")
+
+
+def code_hash(sources: Sequence[str], root: Path = REPO) -> str:
+    """SHA-256 (hex, shortened) of the syntax trees of `sources`, without comments, docstrings and formatting."""
+    parts = []
+    for source in sources:
+        path, _, names = source.partition("::")
+        tree = ast.parse((root / path).read_text(encoding="utf-8"))
+        body = tree.body
+        if names:
+            defined = {name: node for node in body for name in _defined(node)}
+            missing = set(names.split(",")) - set(defined)
+            if missing:
+                raise SystemExit(f"{path} does not define {', '.join(sorted(missing))}; correct COVERED in {__file__}")
+            body = [defined[name] for name in names.split(",")]
+        parts.append([path, [_plain(node) for node in body if not _is_docstring(node)]])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _plain(value: Any) -> Any:
+    """A syntax tree as JSON, equal for equal code in all versions of Python: no positions, no empty fields."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value if not _is_docstring(item)]
+    if not isinstance(value, ast.AST):
+        return repr(value)
+    fields = {
+        name: _plain(found)
+        for name, found in ast.iter_fields(value)
+        if name not in ("ctx", "kind", "type_comment") and found is not None and found != []
+    }
+    return [type(value).__name__, fields]
+
+
+def versions() -> dict[str, str]:
+    """The present code version of each stage."""
+    from vid_assets import code_versions
+
+    return {stage: getattr(code_versions, name) for stage, (name, _) in COVERED.items()}
+
+
+def current(root: Path = REPO, stage_versions: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
+    """What the record would be now: stage -> version and hash of its source."""
+    found = stage_versions or versions()
+    return {
+        stage: {"version": found[stage], "code": code_hash(sources, root)} for stage, (_, sources) in COVERED.items()
+    }
+
+
+def problems(recorded: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Stage -> why the record does not fit the source; `unbumped` where results may change under an old version."""
+    found = {}
+    for stage in sorted(set(recorded) | set(now)):
+        old, new = recorded.get(stage), now.get(stage)
+        if old == new:
+            continue
+        if old is None or new is None:
+            found[stage] = f"{stage}: the record and COVERED do not name the same stages; record it"
+        elif old["version"] == new["version"]:
+            name, sources = COVERED[stage]
+            found[stage] = (
+                f"{stage}: unbumped: its source changed, but its version is still {old['version']!r}. If results "
+                f"change, bump the constant behind code_versions.{name} and record it; if they do not, record it with "
+                f"--same-output {stage}. Its source: {', '.join(sources)}"
+            )
+        else:
+            found[stage] = f"{stage}: its version went from {old['version']!r} to {new['version']!r}; record it"
+    return found
+
+
+def uncovered(root: Path = REPO) -> list[str]:
+    """Files of the covered packages that are neither covered nor exempt."""
+    known = {source.partition("::")[0] for _, sources in COVERED.values() for source in sources} | set(EXEMPT)
+    files = {
+        str(path.relative_to(root))
+        for package in _PACKAGES
+        for path in (root / package).glob("*.py")
+        if path.name != "__init__.py"
+    }
+    return sorted(files ^ known)
+
+
+def main(
+    arguments: Sequence[str] | None = None, record: Path = RECORD, now: Mapping[str, Mapping[str, str]] | None = None
+) -> int:
+    """Record the present versions and hashes; returns 1 where a version should have been bumped."""
+    parser = argparse.ArgumentParser(prog="python -m vid_assets_tests.record_code_versions")
+    parser.add_argument(
+        "--same-output",
+        nargs="+",
+        default=[],
+        choices=["all", *sorted(COVERED)],
+        metavar="STAGE",
+        help="stages whose results the change does not alter",
+    )
+    options = parser.parse_args(arguments)
+    now = now or current()
+    recorded = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    found = problems(recorded, now)
+    same = set(COVERED) if "all" in options.same_output else set(options.same_output)
+    refused = [text for stage, text in found.items() if "unbumped" in text and stage not in same]
+    if refused:
+        print("\n".join(["nothing was recorded:", *refused]), file=sys.stderr)
+        return 1
+    record.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    print("\n".join(f"recorded {stage}" for stage in found) or "nothing had changed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Windows of clips in buckets, and frames brought to the size of a bucket."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vid_assets.config import Bucket
+from vid_assets.encoding.transform import fit_frames
+from vid_assets.encoding.windows import nearest_aspects, plan_windows
+
+BUCKETS = [
+    Bucket.parse(text)
+    for text in ("1x96x128", "1x128x96", "5x96x128@8", "5x128x96@8", "17x96x128@8", "17x96x128@24", "9x192x256@12.5")
+]
+
+
+def starts(bucket: str, start_s: float, end_s: float) -> list[float]:
+    return [window.start_s for window in plan_windows("video", start_s, end_s, 128, 96, [Bucket.parse(bucket)])]
+
+
+def test_a_clip_is_filled_from_its_start():
+    assert starts("5x96x128@8", 10.0, 12.5) == [10.0, 10.625, 11.25, 11.875]
+    assert starts("5x96x128@8", 10.0, 12.4) == [10.0, 10.625, 11.25]
+
+
+def test_a_clip_that_is_too_short_has_no_window():
+    assert starts("17x96x128@8", 0.0, 2.1) == []
+    assert starts("17x96x128@8", 0.0, 2.125) == [0.0]
+
+
+def test_an_image_has_one_window_in_the_nearest_aspect():
+    (window,) = plan_windows("image", 0.0, 0.0, 640, 480, BUCKETS)
+    assert (window.bucket.name, window.times_s) == ("1x96x128", (0.0,))
+    (window,) = plan_windows("image", 0.0, 0.0, 480, 640, BUCKETS)
+    assert window.bucket.name == "1x128x96"
+
+
+def test_a_video_goes_to_one_of_the_alternatives_and_to_every_other_shape():
+    names = [bucket.name for bucket in nearest_aspects(1920, 1080, [b for b in BUCKETS if b.kind == "video"])]
+    assert names == ["5x96x128@8", "9x192x256@12.5", "17x96x128@8", "17x96x128@24"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(["video", "image"]),
+    st.floats(0, 5000),
+    st.floats(0, 60),
+    st.integers(16, 4000),
+    st.integers(16, 4000),
+    st.lists(st.sampled_from(BUCKETS), unique=True),
+)
+def test_windows_lie_in_their_clip_and_do_not_overlap(kind, start_s, length_s, width, height, buckets):
+    end_s = start_s + (length_s if kind == "video" else 0)
+    windows = plan_windows(kind, start_s, end_s, width, height, buckets)
+    by_bucket: dict[str, list] = {}
+    for window in windows:
+        assert window.bucket in buckets
+        assert window.bucket.kind == kind
+        by_bucket.setdefault(window.bucket.name, []).append(window)
+    for found in by_bucket.values():
+        assert [window.index for window in found] == list(range(len(found)))
+        step = 1 / found[0].bucket.fps if found[0].bucket.fps else 0.0
+        for window in found:
+            assert len(window.times_s) == window.bucket.frames
+            assert window.times_s[0] >= start_s - 1e-5
+            assert window.times_s[-1] + step <= end_s + 1e-4
+        for one, other in itertools.pairwise(found):
+            assert other.times_s[0] - one.times_s[-1] >= step - 1e-5
+        if step:  # none is left out
+            assert end_s - (found[-1].times_s[-1] + step) < found[0].bucket.frames * step + 1e-5
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(16, 4000), st.integers(16, 4000), st.permutations(BUCKETS))
+def test_the_order_of_the_buckets_in_the_config_does_not_matter(width, height, buckets):
+    assert nearest_aspects(width, height, buckets) == nearest_aspects(width, height, BUCKETS)
+
+
+def gradient(height: int, width: int) -> np.ndarray:
+    """A picture whose red tells the column and whose green the row."""
+    picture = np.zeros((1, height, width, 3), np.uint8)
+    picture[..., 0] = np.linspace(0, 255, width)[None, :]
+    picture[..., 1] = np.linspace(0, 255, height)[:, None]
+    return picture
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(8, 200), st.integers(8, 200), st.sampled_from([16, 32, 96]), st.sampled_from([16, 48, 128]),
+    st.integers(1, 3),
+)  # fmt: skip
+def test_frames_get_exactly_the_size_of_the_bucket(source_h, source_w, height, width, count):
+    frames = np.repeat(gradient(source_h, source_w), count, axis=0)
+    fitted = fit_frames(frames, height, width)
+    assert fitted.shape == (count, height, width, 3)
+    assert fitted.dtype == np.uint8
+
+
+def test_frames_of_the_right_size_stay_as_they_are():
+    frames = np.random.default_rng(0).integers(0, 255, (2, 32, 48, 3), np.uint8)
+    assert np.array_equal(fit_frames(frames, 32, 48), frames)
+
+
+def test_what_sticks_out_is_cut_evenly_and_nothing_is_stretched():
+    fitted = fit_frames(gradient(64, 256), 64, 64)[0]
+    assert fitted[32, 0, 0] == pytest.approx(255 * 96 / 255, abs=2)
+    assert fitted[32, -1, 0] == pytest.approx(255 * 159 / 255, abs=2)
+    assert (fitted[0, 0, 1], fitted[-1, 0, 1]) == (0, 255), "the whole height is there"
+
+
+def test_the_crop_box_is_cut_out_first():
+    picture = np.zeros((1, 64, 96, 3), np.uint8)
+    picture[:, 16:48] = 200  # a letterboxed picture
+    fitted = fit_frames(picture, 32, 96, crop=(0, 16, 96, 32))
+    assert (fitted == 200).all()
+
+
+def test_shrinking_averages_and_does_not_alias():
+    stripes = np.zeros((1, 64, 64, 3), np.uint8)
+    stripes[:, :, ::2] = 254
+    assert np.unique(fit_frames(stripes, 16, 16)).tolist() == [127]
