@@ -38,8 +38,9 @@ class Cursor:
     """What the sensor remembers: files that may still grow, and for what each batch was last requested.
 
     pending: uri -> [version, since when it has been unchanged]. requested: batch -> digest of its files. moved:
-    batch -> digest of the clips that lost to a better copy. looks: how often the sensor has looked, which makes each
-    request's key its own: footage that comes back as it was is requested again.
+    batch -> digest of the clips that lost to a better copy. looks: counts the looks, from the time of the first one,
+    which makes each request's key its own: footage that comes back as it was is requested again, and so is what a
+    sensor with a new cursor finds (Dagster drops a request whose key it has seen).
     """
 
     pending: dict[str, list[Any]] = field(default_factory=dict)
@@ -167,7 +168,7 @@ def look(project: Project, cursor: Cursor, now: float) -> Tick:
         if state is not None and state.fingerprint.inputs.get("duplicates") != lost:
             outdated[batch] = lost
     moved = {batch: lost for batch, lost in outdated.items() if cursor.moved.get(batch) != lost}
-    return Tick(Cursor(waiting, digests, outdated, cursor.looks + 1), sorted(digests), new, moved)
+    return Tick(Cursor(waiting, digests, outdated, (cursor.looks or int(now)) + 1), sorted(digests), new, moved)
 
 
 def _digests(project: Project) -> dict[str, str]:

@@ -52,34 +52,33 @@ def main() -> int:
 
 
 def _prepare(folder: Path) -> None:
-    """Render the footage and make the small models, unless they are there."""
+    """Render the footage and make the small models, side by side, unless they are there."""
+    from vid_assets.demo import models
     from vid_assets.demo.render import render
 
-    footage = folder / "demo" / "footage"
+    footage, weights = folder / "demo" / "footage", folder / "demo" / "models"
+    making = None
+    if models.missing(weights):
+        print(f"making small untrained models in {weights}", flush=True)
+        making = subprocess.Popen([sys.executable, "-m", "vid_assets.demo.models", str(weights)])
     print(f"rendering footage into {footage}", flush=True)
     labels = render(footage)
     print(f"{len(labels)} files, {sum(label['bytes'] for label in labels) / 1e6:.1f} MB", flush=True)
-    models = folder / "demo" / "models"
-    if not all((models / name / "config.json").is_file() for name in ("tiny-vae", "tiny-t5")):
-        print(f"making small untrained models in {models}", flush=True)
-        from model.tiny import save_tiny_text_encoder, save_tiny_vae
-
-        save_tiny_vae(models / "tiny-vae", seed=0)
-        save_tiny_text_encoder(models / "tiny-t5", seed=0)
+    if making is not None and making.wait():
+        raise SystemExit("the models could not be made; the lines above say why")
 
 
 def _launches() -> Iterator[Launch]:
-    """The chain in few launches. The last batch waits for no other, so its whole chain is one run."""
+    """The chain in few launches, as each costs seconds: the last batch waits for none, so it goes through in one run."""
     from vid_assets.config import load_config
 
     yield Launch(("source_files",))
     *earlier, last = _batches()
-    judged = CURATION[:-1]
     for batch in earlier:
-        yield Launch(judged, batch)
+        yield Launch(CURATION, batch)
     yield Launch((*CURATION, "duplicates", "vae", "latents"), last)
     for batch in earlier:
-        yield Launch(("text_embeddings", "latents"), batch)
+        yield Launch(("latents",), batch)
     stages = [stage.name for stage in load_config().stages]
     yield Launch(
         tuple(f"{what}/{name}" for name in stages for what in ("training_set", "checkpoint", "evaluation")), "tiny"
@@ -132,11 +131,10 @@ def _report(folder: Path, done: list[Done], preparing: float, running: float) ->
         )
     computed = sum(one.facts["misses"] for one in done)
     work = sum(one.facts["seconds"] - one.facts["import_seconds"] for one in done)
-    share = 1 - work / running
     print(f"\nrows computed: {computed}" + (" (everything came from the cache)" if not computed else ""))
     print(
-        f"{preparing:.0f} s to prepare, {running:.0f} s in Dagster; of these {work:.0f} s of work in the assets, "
-        f"orchestration and imports {share:.0%}"
+        f"{preparing + running:.0f} s: {preparing:.0f} s to render footage and make models, {work:.0f} s of work in the "
+        f"assets, {running - work:.0f} s ({(running - work) / (preparing + running):.0%}) of orchestration and imports"
     )
     videos = sorted((folder / "evaluations").rglob("video-*.mp4"))
     sheets = sorted((folder / "views").rglob("*.jpg"))
