@@ -34,7 +34,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(("one", "two", "three", "four")):
         encode.write_video(folder / f"{name}.mp4", scenes.moving_shapes(seed, SIZE, FRAMES, RATE), RATE, "h264")
     larger = (SIZE[0] * 2, SIZE[1] * 2)
-    encode.write_video(folder / "one_better.mp4", edits.resize(scenes.moving_shapes(0, SIZE, FRAMES, RATE), larger), RATE, "h264")
+    encode.write_video(
+        folder / "one_better.mp4", edits.resize(scenes.moving_shapes(0, SIZE, FRAMES, RATE), larger), RATE, "h264"
+    )
     encode.write_video(folder / "one_worse.mp4", scenes.moving_shapes(0, SIZE, FRAMES, RATE), RATE, "h264", crf=36)
     for seed, name in enumerate(("still", "still_two"), 10):
         encode.write_still(folder / f"{name}.png", next(iter(scenes.moving_shapes(seed, SIZE, 1, RATE))))

@@ -69,7 +69,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _launches() -> Iterator[Launch]:
-    """The chain in few launches, as each costs seconds: the last batch waits for none, so it goes through in one run."""
+    """The chain in few launches, as each costs seconds. The last batch waits for none and goes through in one run."""
     from vid_assets.config import load_config
 
     yield Launch(("source_files",))
