@@ -7,6 +7,7 @@ step the standings are taken again: an input whose content did not change leaves
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -75,10 +76,19 @@ def _blocker(launch: Launch, failed: Sequence[Launch]) -> Launch | None:
 
 
 def start_process(launch: Launch, run_config: dict[str, Any] | None = None) -> bool:
-    """Run a launch as a process of its own; its log goes to this process's output."""
+    """Run a launch as a process of its own; its log goes to this process's output.
+
+    When this process is interrupted, so is the launch, and it is waited for: a training run saves its state first.
+    """
     command = launch.command()
     command += ["--config-json", json.dumps(run_config)] if run_config else []
-    return subprocess.run(command, check=False).returncode == 0
+    process = subprocess.Popen(command)
+    try:
+        return process.wait() == 0
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
 
 
 def _steps(project: Project, training: bool) -> Iterator[Callable[[], list[Launch]]]:

@@ -48,7 +48,7 @@ DATA = (*CURATION, "duplicates", "vae", "latents")
 
 
 class InProcessTraining:
-    """Stands in for the Pipes client: runs `model.train` in this process, which saves its imports. Not for crash tests."""
+    """Stands in for the Pipes client: runs `model.train` in this process, which saves its imports."""
 
     def run(self, *, context: Any, command: Sequence[str]) -> Any:
         from model.train import main
@@ -107,7 +107,7 @@ class Home:
         run_config: dict[str, Any] | None = None,
         fail: bool = False,
     ) -> dict[str, int]:
-        """Materialize in this process; rows computed, by `asset` or `asset[partition]`. 0 rows of a miss count as -0."""
+        """Materialize in this process; how many rows were computed, by `asset` or `asset[partition]`."""
         project = self.project
         result = dg.materialize(
             build_assets(project),

@@ -151,12 +151,13 @@ def execute(
         "misses": output.computed,
         "seconds": round(seconds, 3),
         "import_seconds": round(min(imports.seconds + excluded_seconds(), seconds), 3),
-        "computed because": list(outcome.reasons) or "up to date",
+        "computed because": "; ".join(outcome.reasons) or "up to date",
         "dagster/row_count": output.rows,
         **{label: _metadata(value) for label, value in output.facts.items() if label != "rows"},
         **shown,
     }
-    metadata.setdefault("bytes", 0)
+    if "bytes" not in metadata:
+        metadata["bytes"] = project.store.bytes_on_disk(table) if table else 0
     if version is not None:
         metadata["lance version"] = version
     return dg.MaterializeResult(

@@ -132,9 +132,10 @@ def _report(folder: Path, done: list[Done], preparing: float, running: float) ->
     computed = sum(one.facts["misses"] for one in done)
     work = sum(one.facts["seconds"] - one.facts["import_seconds"] for one in done)
     print(f"\nrows computed: {computed}" + (" (everything came from the cache)" if not computed else ""))
+    total, overhead = preparing + running, running - work
     print(
-        f"{preparing + running:.0f} s: {preparing:.0f} s to render footage and make models, {work:.0f} s of work in the "
-        f"assets, {running - work:.0f} s ({(running - work) / (preparing + running):.0%}) of orchestration and imports"
+        f"{total:.0f} s: {preparing:.0f} s to render footage and make models, {work:.0f} s of work in the assets, "
+        f"{overhead:.0f} s ({overhead / total:.0%}) of orchestration and imports"
     )
     videos = sorted((folder / "evaluations").rglob("video-*.mp4"))
     sheets = sorted((folder / "views").rglob("*.jpg"))

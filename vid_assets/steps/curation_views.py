@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from vid_assets.project import Project
-from vid_assets.steps.curation import rejected_by_reason, thumbnails
+from vid_assets.steps.curation import thumbnails
 from vid_assets.store.tables import Row, equals
 
 _MOST_TILES = 24
@@ -25,8 +25,6 @@ def curation_views(project: Project, batch: str, redraw: bool) -> dict[str, str]
         draw = partial(_sheet, project, batch, title, rows)
         shown[title] = _picture(folder / f"{title.replace(' ', '_')}.jpg", title, redraw, draw)
     shown["funnel"] = _picture(folder / "funnel.png", "funnel", redraw, lambda: _funnel(project, where, verdicts))
-    lines = [f"| {rule} | {count} |" for rule, count in rejected_by_reason(rejected).items()]
-    shown["rejections"] = "\n".join(["| rule | clips that fail it |", "|---|---|", *lines]) if lines else "none"
     return shown
 
 

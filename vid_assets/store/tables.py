@@ -96,6 +96,10 @@ class Store:
         """The current Lance version of a table, None where it does not exist."""
         return int(self.table(name).version) if self.exists(name) else None
 
+    def bytes_on_disk(self, name: str) -> int:
+        """The size of a table's files, all versions that are kept included."""
+        return sum(path.stat().st_size for path in Path(self.table_uri(name)).rglob("*") if path.is_file())
+
     def derived(self, what: str, names: Sequence[str], make: Callable[[], T]) -> T:
         """What `make` gives, kept for as long as the tables `names` are in the version that they are in now.
 

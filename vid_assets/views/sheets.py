@@ -119,7 +119,8 @@ def _grid(
     rows = -(-len(pictures) // columns)
     head = 32 if title else 0
     foot = _FONT_SIZE + 12 if more or not pictures else 0
-    sheet = Image.new("RGB", (columns * cell_width + _GAP, head + rows * cell_height + _GAP + foot), _PAPER)
+    wide = max(columns * cell_width + _GAP, round(_font(17).getlength(title)) + 2 * _GAP if title else 0)
+    sheet = Image.new("RGB", (wide, head + rows * cell_height + _GAP + foot), _PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
         _write(draw, (_GAP, _GAP), title, sheet.width - 2 * _GAP, _INK, 17)

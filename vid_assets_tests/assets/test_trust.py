@@ -1,4 +1,4 @@
-"""What must never happen in silence: wrong content under a right name, lost rows, damage taken for a whole, stale splits."""
+"""What must never happen in silence: wrong content under a right name, lost rows, damage taken for a whole."""
 
 from __future__ import annotations
 
