@@ -26,12 +26,13 @@ def build_definitions(project: Project | None = None, **resources: Any) -> dg.De
     """The definitions of `project`; tests give their own, and swap `resources` by name.
 
     All steps of a run share one process: a step of its own costs four seconds even when there is nothing to do,
-    and what is heavy runs in a child process anyway.
+    and what is heavy runs in a child process anyway. A training run that is cancelled gets five minutes to finish its
+    step and save.
     """
     project = project or Project.from_environment()
     return dg.Definitions(
         assets=build_assets(project),
-        resources={"project": project, "pipes": dg.PipesSubprocessClient()} | resources,
+        resources={"project": project, "pipes": dg.PipesSubprocessClient(termination_timeout_seconds=300)} | resources,
         jobs=[nightly_job],
         schedules=[nightly_schedule(project)],
         sensors=[footage_sensor(project), automation_sensor(project.config.ingest.watch)],

@@ -19,7 +19,7 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from vid_assets.config import parse_config
+from vid_assets.config_file import parse_config
 from vid_assets.definitions import build_assets
 from vid_assets.launching import CURATION
 from vid_assets.project import Project

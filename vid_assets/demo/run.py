@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vid_assets.config import PRESETS, home
+from vid_assets.config_file import PRESETS, home
 from vid_assets.launching import CURATION, Launch
 
 _RUN_ID = re.compile(r"__ASSET_JOB - ([0-9a-f-]{36}) -")
@@ -70,7 +70,7 @@ def _prepare(folder: Path) -> None:
 
 def _launches() -> Iterator[Launch]:
     """The chain in few launches, as each costs seconds. The last batch waits for none and goes through in one run."""
-    from vid_assets.config import load_config
+    from vid_assets.config_file import load_config
 
     yield Launch(("source_files",))
     *earlier, last = _batches()

@@ -10,8 +10,6 @@ from vid_assets.project import Project
 from vid_assets.steps.curation import thumbnails
 from vid_assets.store.tables import Row, equals
 
-_MOST_TILES = 24
-
 
 def curation_views(project: Project, batch: str, redraw: bool) -> dict[str, str]:
     """Markdown by title. The pictures lie in `views/<batch>/` below the home, and drawn on `redraw` or if missing."""
@@ -46,7 +44,9 @@ def _sheet(project: Project, batch: str, title: str, rows: list[Row]) -> bytes:
             lines.append(f"{clip['start_s']:.2f}-{clip['end_s']:.2f} s")
         lines += [_reason(failure) for failure in row["failures"]]
         tiles.append((_nearest(pictures.get(clip["video_id"], []), (clip["start_s"] + clip["end_s"]) / 2), lines))
-    return contact_sheet(tiles, columns=6, title=f"{title} of {batch}: {len(rows)}", most=_MOST_TILES)
+    # with reasons to read below them, fewer pictures fit
+    columns, most = (4, 16) if any(row["failures"] for row in rows) else (6, 24)
+    return contact_sheet(tiles, columns=columns, title=f"{title} of {batch}: {len(rows)}", most=most)
 
 
 def _names(project: Project) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -102,11 +103,12 @@ def latents(
     by_sample = {one.parts.sample_id: one for one in planned}
     there = {} if force else statuses(project, by_sample)
     misses = [one for sample_id, one in by_sample.items() if there.get(sample_id) != "ok"]
-    done = 0
+    done, began = 0, time.monotonic()
     for rows in _flushes(project, misses, str(weights.folder), encoder):
         project.store.insert_absent("latents", rows, replace_where="true" if force else "target.status = 'failed'")
         done += len(rows)
-        progress(f"encoded {done} of {len(misses)} latents")
+        rate = done / max(time.monotonic() - began, 1e-9)
+        progress(f"encoded {done} of {len(misses)} latents, {rate:.1f}/s, {(len(misses) - done) / rate:.0f} s left")
     _sync_samples(project, batch, planned)
     found = stored(project, by_sample, ["status", "error", "shape", "frames", "height", "width"])
     failed = [row for row in found.values() if row["status"] != "ok"]

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from vid_assets import config as module
-from vid_assets.config import PRESETS, Bucket, Config, ConfigError, load_config, parse_config
+from vid_assets.config import Bucket, Config, ConfigError
+from vid_assets.config_file import PRESETS, load_config, parse_config
 
 GOOD: dict[str, Any] = {
     "sources": [{"uri": "footage"}, {"uri": "more"}],

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vid_assets.config import parse_config
+from vid_assets.config_file import parse_config
 from vid_assets.definitions import build_definitions
 from vid_assets.project import Project
 from vid_assets.stages import all_stages
