@@ -12,25 +12,14 @@ from typing import Any
 
 import dagster as dg
 
+from vid_assets.launching import CURATION
 from vid_assets.orphans import fail_dead_runs
 from vid_assets.partitions import register_batches
 from vid_assets.project import Project
 from vid_assets.store.state import digest
 
 #: What one run of a batch does, in one process.
-BATCH_RUN = (
-    "source_files",
-    "raw_videos",
-    "frame_stats",
-    "clips",
-    "clip_scores",
-    "curated_clips",
-    "captions",
-    "text_embeddings",
-    "duplicates",
-    "vae",
-    "latents",
-)
+BATCH_RUN = ("source_files", *CURATION, "duplicates", "vae", "latents")
 
 
 @dataclass
