@@ -337,7 +337,7 @@ def test_run_launches_only_what_is_stale(story: Story):
     assert launched == [
         f"$ dagster asset materialize -m vid_assets.definitions --select curated_clips --partition {BATCH}"
     ]
-    assert story.shown["run"]["curated_clips"]["computed because"] == ["config policy.luma_min: 20.0 -> 19.5"]
+    assert story.shown["run"]["curated_clips"]["computed because"] == "config policy.luma_min: 20.0 -> 19.5"
     assert story.shown["run"]["curated_clips"]["data version"] == story.shown["first"]["curated_clips"]["data version"]
 
 

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-FOOTAGE = Path(os.environ.get("VID_ASSETS_FOOTAGE", Path(__file__).parents[4] / "shared" / "footage"))
+FOOTAGE = Path(os.environ.get("VID_ASSETS_FOOTAGE", Path(__file__).parents[4] / "shared" / "footage")).resolve()
 
 needs_footage = pytest.mark.skipif(not FOOTAGE.is_dir(), reason=f"no real footage at {FOOTAGE}; set VID_ASSETS_FOOTAGE")
 
