@@ -46,7 +46,11 @@ def test_a_later_process_with_the_same_pid_is_not_taken_for_it(instance):
     assert fail_dead_runs(instance) == [run_id]
 
 
-@pytest.mark.parametrize("process", [this_process(), "elsewhere/1/1", f"{socket.gethostname()}//", None])
+@pytest.mark.parametrize(
+    "process",
+    [this_process(), "elsewhere/1/1", f"{socket.gethostname()}//", None],
+    ids=["this process", "another host", "no pid", "no tag"],  # the same in every test process
+)
 def test_living_runs_and_those_that_cannot_be_judged_are_left_alone(instance, process):
     run_id = started(instance, process)
     assert fail_dead_runs(instance) == []
