@@ -68,8 +68,7 @@ def source_files(project: Project, found: list[FoundFile], confirm: bool = False
 
 def listed_rows(project: Project) -> list[Row]:
     """The part of `sources` that a listing determines."""
-    rows = project.store.read("sources", "state <> 'replaced'", list(_LISTED))
-    return [{name: row[name] for name in _LISTED} for row in rows]
+    return project.store.read("sources", "state <> 'replaced'", _LISTED)
 
 
 def verify(project: Project, partition: str | None, state: StageState) -> str | None:

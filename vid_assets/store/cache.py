@@ -8,7 +8,6 @@ run finds no state, and the rows that were flushed.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +16,6 @@ from typing import Any
 from vid_assets.store.schemas import table_spec
 from vid_assets.store.state import Fingerprint, StageState, StateFolder, digest
 from vid_assets.store.tables import Row, Store, content_hash, one_of
-
-log = logging.getLogger(__name__)
 
 #: The one reason to run again that makes nothing stale: what is there stands, what failed may succeed now.
 RETRY = "rows that failed are tried again"
