@@ -1,37 +1,58 @@
-"""What the header of a source says. Belongs here: telling images from videos, and every fact known without decoding.
+"""What the header of a source says. Belongs here: telling images from videos, and every fact known without reading on.
 
-What only decoding can prove (damage, real frame times) is in `vid_assets.curation.statistics`.
+Of a video the first frame alone is decoded, as libav tells only with it how the picture is to be turned. What only
+decoding the whole can prove (damage, real frame times) is in `vid_assets.curation.statistics`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+from vid_assets.config import Decoding
+from vid_assets.footage.clock import has_times, is_raw, raw_rate
+from vid_assets.footage.geometry import orientation, square_size
+from vid_assets.footage.isolation import UnfinishedError, isolated
 from vid_assets.footage.reader import open_container
-from vid_assets.footage.rotation import track_rotation
-from vid_assets.footage.stills import STILL_FORMATS, quiet_pillow
+from vid_assets.footage.stills import heif_is_installed, is_heif, still_header
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
 
 #: libav formats that are no footage: playlists that name other files, and text that libav can render as a picture.
 _NOT_FOOTAGE = {"hls", "concat", "dash", "sdp", "rtsp", "tty", "lrc", "srt", "ass", "webvtt", "imf"}
 
-_EXIF_ORIENTATION = 0x0112
-#: EXIF orientation -> clockwise degrees; 2, 4, 5 and 7 are mirrored as well, which `read_image` also undoes.
-_EXIF_ROTATION = {1: 0, 2: 0, 3: 180, 4: 180, 5: 90, 6: 90, 7: 270, 8: 270}
+#: The first frame is looked for in so many packets of all streams; damage may hide it for longer.
+_PACKETS_TO_FIRST_FRAME = 500
+#: Two pictures of a motion JPEG are looked for in so many bytes.
+_TWO_JPEGS_BYTES = 16 << 20
+_WEBP_IS_ANIMATED = 0x02
+_COLOR_RANGE = {1: "limited", 2: "full"}
+_UNSPECIFIED_TRANSFER = 2
+_HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 
 #: Bumped by hand when the same file gives another row of `videos`.
-PROBE_VERSION = "1"
+PROBE_VERSION = "2"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The header of one source. When `status` is `failed`, `error` says why and all other fields are None.
+    """The header of one source. When `status` is `failed`, `error` says why and all other facts are None.
 
-    `width` and `height` are in pixels as displayed, that is after `rotation` (clockwise degrees that show the
-    picture upright: 0, 90, 180 or 270). `is_vfr` is None where the header does not tell.
+    - width, height: pixels as displayed, that is upright and with square pixels (see `geometry`).
+    - rotation: clockwise degrees that show the picture upright: 0, 90, 180 or 270; is_mirrored: then mirrored.
+    - sample_aspect: width of a pixel over its height. bit_depth: bits of a sample.
+    - color_range: limited or full. color_transfer: name of the transfer curve as in ffmpeg (bt709, smpte2084, ...).
+    - is_hdr: the curve is PQ or HLG. is_interlaced: frames are woven of two fields. is_vfr: frames are not evenly
+      spaced. duration_s: seconds that the header claims. fps: the average that it claims.
+    - hit_limit, limit_value: which of `config.Decoding` stopped the reading, and what it was then.
+
+    None is what the header does not tell.
     """
 
     status: str
@@ -44,63 +65,98 @@ class Probe:
     width: int | None = None
     height: int | None = None
     rotation: int | None = None
+    is_mirrored: bool | None = None
+    sample_aspect: float | None = None
+    bit_depth: int | None = None
+    color_range: str | None = None
+    color_transfer: str | None = None
+    is_hdr: bool | None = None
+    is_interlaced: bool | None = None
     fps: float | None = None
     is_vfr: bool | None = None
     duration_s: float | None = None
     claimed_frames: int | None = None
+    hit_limit: str | None = None
+    limit_value: float | None = None
+    log: str | None = None
 
 
-def probe(path: str) -> Probe:
-    """Read the header of the file at `path`; decodes nothing of a video.
+def probe(path: str, limits: Decoding | None = None) -> Probe:
+    """Read the header of the file at `path`, and decode the first frame of a video.
 
-    Bad content never raises: `status` is `failed` and `error` one line for people. An `OSError` of the file
-    system (missing, no permission) does propagate.
+    Bad content never raises: `status` is `failed` and `error` one line for people; so does a header that claims more
+    than `limits` allow. An `OSError` of the file system (missing, no permission) does propagate, and a `MemoryError`.
     """
     path = os.fspath(path)
     with open(path, "rb") as file:
         head = file.read(64)
     if not head:
-        return _failed("the file is empty (0 bytes)")
+        return failed("the file is empty (0 bytes)")
     if head.startswith(b"version https://git-lfs"):
-        return _failed("a Git LFS pointer, not the footage itself; run `git lfs pull` in its repository")
-    return _probe_still(path) or _probe_video(path)
+        return failed("a Git LFS pointer, not the footage itself; run `git lfs pull` in its repository")
+    if is_heif(head) and not heif_is_installed():
+        return failed("a HEIC still; install the extra `heic` to read it: pip install 'vid_assets[heic]'")
+    if head[8:16] == b"WEBPVP8X" and head[20] & _WEBP_IS_ANIMATED:
+        return failed("an animated WebP, which libav does not read; convert it to a video or a GIF")
+    limits = limits or Decoding()
+    return _within(_probe_still(path, limits) or _probe_video(path, limits), limits)
 
 
-def _failed(error: str) -> Probe:
-    return Probe(status="failed", error=error)
-
-
-def _probe_still(path: str) -> Probe | None:
-    """The header of a still; None where the file is no still that Pillow knows."""
-    from PIL import Image, UnidentifiedImageError
-
+def probe_apart(path: str, limits: Decoding) -> Probe:
+    """`probe` in a process of its own; a file that crashes it, or takes too much, fails with that reason."""
     try:
-        with quiet_pillow(), Image.open(path, formats=STILL_FORMATS) as image:
-            if image.format in ("GIF", "PNG", "WEBP", "AVIF") and getattr(image, "is_animated", False):
-                return None
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-            rotation = _EXIF_ROTATION.get(orientation, 0)
-            width, height = image.size if rotation % 180 == 0 else image.size[::-1]
-            name = (image.format or "").lower()
-            return Probe(
-                status="ok",
-                kind="image",
-                container=name,
-                codec=name,
-                pix_fmt=image.mode,
-                stream_index=0,
-                width=width,
-                height=height,
-                rotation=rotation,
-                claimed_frames=1,
-            )
-    except Image.DecompressionBombError:
-        return _failed("the image is larger than Pillow's limit of 179 megapixels")
-    except (UnidentifiedImageError, EOFError, SyntaxError, ValueError, OSError, OverflowError):
+        answer = isolated(probe, os.fspath(path), limits, limits=limits)
+    except UnfinishedError as stopped:
+        limit, value = stopped.limit or (None, None)
+        return failed(stopped.reason, limit, value, stopped.log)
+    return replace(answer.value, log=answer.log)
+
+
+def failed(error: str, hit_limit: str | None = None, limit_value: float | None = None, log: str | None = None) -> Probe:
+    """The header of a file that cannot be used, and why."""
+    return Probe(status="failed", error=error, hit_limit=hit_limit, limit_value=limit_value, log=log)
+
+
+def _within(found: Probe, limits: Decoding) -> Probe:
+    """`found`, or the reason why it is not read."""
+    if found.width and found.height and found.width * found.height > limits.max_pixels:
+        claim = f"pictures of {found.width}x{found.height} pixels, more than decoding.max_pixels = {limits.max_pixels}"
+        return failed(f"the header claims {claim}", "max_pixels", limits.max_pixels)
+    if found.duration_s and found.duration_s > limits.max_hours * 3600:
+        claim = f"{found.duration_s / 3600:.4g} hours, more than decoding.max_hours = {limits.max_hours:g}"
+        return failed(f"the header claims {claim}", "max_hours", limits.max_hours)
+    return found
+
+
+def _probe_still(path: str, limits: Decoding) -> Probe | None:
+    header = still_header(path, limits.max_pixels)
+    if header is None or (header.format == "jpeg" and _is_motion_jpeg(path, limits)):
         return None
+    return Probe(
+        status="ok",
+        kind="image",
+        container=header.format,
+        codec=header.format,
+        pix_fmt=header.mode,
+        stream_index=0,
+        width=header.width,
+        height=header.height,
+        rotation=header.rotation,
+        is_mirrored=header.mirrored,
+        bit_depth=header.bit_depth,
+        claimed_frames=1,
+    )
 
 
-def _probe_video(path: str) -> Probe:
+def _is_motion_jpeg(path: str, limits: Decoding) -> bool:
+    """Whether one JPEG follows straight upon another, as in a raw stream of them."""
+    with open(path, "rb") as file:
+        if b"\xff\xd9\xff\xd8\xff" not in file.read(_TWO_JPEGS_BYTES):
+            return False
+    return _probe_video(path, limits).container == "mjpeg"
+
+
+def _probe_video(path: str, limits: Decoding) -> Probe:
     """The header of a video, read by libav."""
     import av
 
@@ -108,48 +164,109 @@ def _probe_video(path: str) -> Probe:
         with open_container(path) as container:
             container_format = container.format.name
             if container_format in _NOT_FOOTAGE:
-                return _failed(f"a text or playlist file ({container_format}), not footage")
+                return failed(f"a text or playlist file ({container_format}), not footage")
             if container_format.endswith("_pipe") or container_format == "image2":
-                return _failed("an image that cannot be read: damaged, or of a format that is not supported")
-            stream = container.streams.best("video")
+                return failed("an image that cannot be read: damaged, or of a format that is not supported")
+            stream = cast("av.VideoStream | None", container.streams.best("video"))
             if stream is None:
                 streams = {item.type for item in container.streams}
                 what = f"only {' and '.join(sorted(streams))}" if streams else "no stream at all"
-                return _failed(f"no video stream in the file ({what})")
+                return failed(f"no video stream in the file ({what})")
             coded = cast("av.VideoCodecContext | None", stream.codec_context)
             if coded is None:
-                return _failed("no decoder for the codec of the video stream")
+                return failed("no decoder for the codec of the video stream")
             if not coded.width or not coded.height:
-                return _failed("the header gives no picture size: damaged, or cut off before the first frame")
-            # libav reports MP4 and QuickTime track ids as stream ids
-            rotation = track_rotation(path, stream.id) if "mp4" in container_format.split(",") else 0
-            width, height = coded.width, coded.height
-            if rotation % 180:
-                width, height = height, width
-            return Probe(
-                status="ok",
-                kind="video",
-                container=container_format,
-                codec=coded.codec.canonical_name,
-                pix_fmt=coded.pix_fmt,
-                stream_index=stream.index,
-                width=width,
-                height=height,
-                rotation=rotation,
-                fps=float(stream.average_rate) if stream.average_rate else None,
-                is_vfr=_is_vfr(stream.average_rate, stream.base_rate, exact="mp4" in container_format.split(",")),
-                duration_s=_duration(container, stream),
-                claimed_frames=stream.frames or None,
-            )
+                return failed("the header gives no picture size: damaged, or cut off before the first frame")
+            found = _within(_with_timing(_stream_header(container, stream), container, stream), limits)
+            if found.status == "failed":
+                return found
+            frame, perhaps_later = _first_frame(container, stream)
+            if frame is None and not perhaps_later:
+                return failed("the video stream holds no frame that can be decoded")
+            return _as_shown(found, frame)
+    except MemoryError:
+        raise
     except av.FFmpegError as error:
-        return _failed(f"not a video or image that can be read: {error.strerror or error}")
+        return failed(f"not a video or image that can be read: {error.strerror or error}")
     except UnicodeDecodeError:
-        return _failed("not a video or image that can be read: metadata is damaged")
+        return failed("not a video or image that can be read: metadata is damaged")
 
 
-def _duration(container, stream) -> float | None:
+def _stream_header(container: InputContainer, stream: av.VideoStream) -> Probe:
+    """What the header of a stream says of its pictures, as they are stored."""
+    coded = stream.codec_context
+    transfer = _transfer(coded.color_trc)
+    aspect = stream.sample_aspect_ratio
+    field_order = coded.field_order
+    return Probe(
+        status="ok",
+        kind="video",
+        container=container.format.name,
+        codec=coded.codec.canonical_name,
+        pix_fmt=coded.pix_fmt,
+        stream_index=stream.index,
+        width=coded.width,
+        height=coded.height,
+        sample_aspect=float(aspect) if aspect else None,
+        bit_depth=coded.format.components[0].bits if coded.format and coded.format.components else None,
+        color_range="full" if (coded.pix_fmt or "").startswith("yuvj") else _COLOR_RANGE.get(coded.color_range),
+        color_transfer=transfer,
+        is_hdr=None if transfer is None else transfer in _HDR_TRANSFERS,
+        is_interlaced=field_order > 1 if field_order else None,
+    )
+
+
+def _with_timing(found: Probe, container: InputContainer, stream: av.VideoStream) -> Probe:
+    if is_raw(container):
+        # Neither times nor a length are in the file; libav would guess the length from the bit rate
+        return replace(found, fps=float(raw_rate(stream)))
+    average = stream.average_rate
+    exact = "mp4" in container.format.name.split(",")
+    return replace(
+        found,
+        fps=float(average) if average else None,
+        is_vfr=_is_vfr(average, stream.base_rate, exact) if has_times(container, stream) else None,
+        duration_s=_duration(container, stream),
+        claimed_frames=stream.frames or None,
+    )
+
+
+def _as_shown(found: Probe, frame: av.VideoFrame | None) -> Probe:
+    """`found` with the geometry that the first frame asks for; where none decodes, the picture as it is stored."""
+    rotation, mirrored = orientation(frame) if frame is not None else (0, False)
+    width, height = square_size(found.width or 0, found.height or 0, found.sample_aspect)
+    if rotation % 180:
+        width, height = height, width
+    interlaced = found.is_interlaced or (True if frame is not None and frame.interlaced_frame else found.is_interlaced)
+    return replace(found, rotation=rotation, is_mirrored=mirrored, width=width, height=height, is_interlaced=interlaced)
+
+
+def _first_frame(container: InputContainer, stream: av.VideoStream) -> tuple[av.VideoFrame | None, bool]:
+    """The first frame, None where the first packets give none; and whether there may be one further on."""
+    import av
+
+    with contextlib.suppress(IndexError, av.error.EOFError):  # see `reader.demux`
+        for number, packet in enumerate(container.demux()):
+            if packet.stream.index == stream.index:
+                with contextlib.suppress(av.error.InvalidDataError):
+                    for frame in packet.decode():
+                        return cast("av.VideoFrame", frame), True
+            if number > _PACKETS_TO_FIRST_FRAME:
+                return None, True
+    return None, False
+
+
+def _transfer(number: int) -> str | None:
+    from av.video.reformatter import ColorTrc
+
+    if number == _UNSPECIFIED_TRANSFER or number not in {item.value for item in ColorTrc}:
+        return None
+    return ColorTrc(number).name.lower().replace("_", "-")
+
+
+def _duration(container: InputContainer, stream: av.VideoStream) -> float | None:
     """Seconds of the stream by the header; of the container where the stream does not say."""
-    if stream.duration:
+    if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     # Matroska has no field for it, but its writers leave a tag, such as 00:00:02.133000000
     tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from vid_assets.footage.rotation import upright
+from vid_assets.footage.clock import has_times, on_clock
+from vid_assets.footage.geometry import upright
+from vid_assets.footage.heartbeat import beat
 
 if TYPE_CHECKING:
     import av
@@ -54,24 +56,29 @@ class VideoReader:
 
     Iterate once; afterwards `packets`, `discarded` (packets that the container says not to show), `packet_errors`
     (packets that were flagged, or that the decoder refused), `error_times` (their times in seconds, where known),
-    `packet_hash` (SHA-256, hex, over the payloads of the stream's packets), `packet_sizes` (bytes by presentation
-    timestamp) and `error` (the first failure, or None) hold.
+    `packet_hash` (SHA-256, hex, over the payloads of the stream's packets) and `error` (the first failure, or None)
+    hold, and `sizes_of` gives the bytes of frames.
     """
 
-    def __init__(self, path: str, stream_index: int, rotation: int = 0) -> None:
+    def __init__(self, path: str, stream_index: int, rotation: int = 0, mirrored: bool = False) -> None:
         self.path = path
         self.stream_index = stream_index
-        self.rotation = rotation
+        self.rotation, self.mirrored = rotation, mirrored
         self.packets = 0
         self.discarded = 0
         self.packet_errors = 0
         self.error_times: list[float] = []
         self.packet_hash: str | None = None
-        self.packet_sizes: dict[int, int] = {}
         self.error: str | None = None
+        self._sizes: list[int] = []
+        self._size_at: dict[int, int] = {}
+        self._timed = True
 
     def av_frames(self) -> Iterator[av.VideoFrame]:
-        """The frames as libav has them: neither converted nor turned."""
+        """The frames as libav has them, neither converted nor turned, on the presentation clock.
+
+        Raises MemoryError where the process may have no more.
+        """
         import av
 
         digest = hashlib.sha256()
@@ -79,30 +86,53 @@ class VideoReader:
             with open_container(self.path) as container:
                 stream = cast("av.VideoStream", container.streams[self.stream_index])
                 stream.thread_type = "AUTO"
-                for packet in self._packets(container, stream):
-                    if packet.size:
-                        digest.update(packet)
-                        self.packets += 1
-                        self.discarded += packet.is_discard
-                        if packet.pts is not None:
-                            self.packet_sizes[packet.pts] = packet.size
-                    try:
-                        frames = packet.decode()
-                    except av.FFmpegError as error:
-                        self._failed(f"decoding: {error.strerror or error}", packet)
-                        continue
-                    if packet.is_corrupt:
-                        self._failed("reading: a packet is marked as damaged", packet)
-                    yield from frames
+                self._timed = has_times(container, stream)
+                yield from on_clock(self._decoded(container, stream, digest), container, stream)
+        except MemoryError:
+            raise
         except av.FFmpegError as error:
             self._failed(f"opening: {error.strerror or error}")
         self.packet_hash = digest.hexdigest() if self.packets else None
+
+    def _decoded(self, container: InputContainer, stream: av.VideoStream, digest: Any) -> Iterator[av.VideoFrame]:
+        import av
+
+        shown = 0
+        for packet in self._packets(container, stream):
+            beat(shown)
+            if packet.size:
+                digest.update(packet)
+                self.packets += 1
+                self.discarded += packet.is_discard
+                self._sizes.append(packet.size)
+                if packet.pts is not None:
+                    self._size_at[packet.pts] = packet.size
+            try:
+                frames = packet.decode()
+            except MemoryError:
+                raise
+            except av.FFmpegError as error:
+                self._failed(f"decoding: {error.strerror or error}", packet)
+                continue
+            if packet.is_corrupt:
+                self._failed("reading: a packet is marked as damaged", packet)
+            shown += len(frames)
+            yield from frames
+
+    def sizes_of(self, stamps: Sequence[int]) -> list[int | None]:
+        """The bytes of the frames with the timestamps `stamps` (of all frames, ascending), None where unknown.
+
+        Where the file has no times, those of the packets in order: right in sum, but not frame by frame.
+        """
+        if self._timed:
+            return [self._size_at.get(stamp) for stamp in stamps]
+        return [self._sizes[index] if index < len(self._sizes) else None for index in range(len(stamps))]
 
     def __iter__(self) -> Iterator[DecodedFrame]:
         for index, frame in enumerate(self.av_frames()):
             if frame.time is None:
                 raise DecodeError(self.path, f"frame {index} has no presentation time")
-            image = upright(frame.to_ndarray(format="rgb24"), self.rotation)
+            image = upright(frame.to_ndarray(format="rgb24"), self.rotation, self.mirrored)
             yield DecodedFrame(index, frame.time, image, frame.is_corrupt)
 
     def _packets(self, container: InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
@@ -115,6 +145,8 @@ class VideoReader:
                 packet = next(packets)
             except StopIteration:
                 return
+            except MemoryError:
+                raise
             except av.FFmpegError as error:
                 self._failed(f"reading: {error.strerror or error}")
                 flush = av.Packet()
@@ -126,13 +158,9 @@ class VideoReader:
     def _failed(self, error: str, packet: av.Packet | None = None) -> None:
         self.packet_errors += 1
         self.error = self.error or error
-        if packet is not None and packet.pts is not None:
-            self.error_times.append(float(packet.pts * packet.time_base))
-
-
-def iter_frames(path: str, stream_index: int, rotation: int = 0) -> VideoReader:
-    """The reader of a stream; iterate it for `DecodedFrame`s, then read its counters."""
-    return VideoReader(path, stream_index, rotation)
+        stamp = None if packet is None else packet.dts if packet.pts is None else packet.pts
+        if packet is not None and stamp is not None:
+            self.error_times.append(float(stamp * packet.time_base))
 
 
 def frame_times(path: str, stream_index: int) -> list[float]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
+from vid_assets.config import Decoding
 from vid_assets.footage.identity import file_hash, local_copy, unreadable_id
+from vid_assets.footage.isolation import limit_was_raised
 from vid_assets.footage.membership import is_hashed, seen_version
 from vid_assets.footage.opening import refuse_changed
-from vid_assets.footage.probe import PROBE_VERSION, Probe, probe
+from vid_assets.footage.probe import PROBE_VERSION, Probe, probe_apart
 from vid_assets.project import Project
 from vid_assets.store.cache import Output, sync_slice
 from vid_assets.store.state import digest
@@ -23,6 +25,7 @@ class _Hashing:
     """Hashes the sources that need it, and remembers headers that had to be read to know what a file is."""
 
     store: Store
+    limits: Decoding
     again: set[str] = field(default_factory=set)  # uris to hash although a hash is known
     probes: dict[str, Probe] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -54,7 +57,7 @@ class _Hashing:
         if self.store.count("videos", equals("video_id", content)):
             return content
         with local_copy(uri) as path:
-            found = probe(path)
+            found = probe_apart(path, self.limits)
         video_id = content if found.status == "ok" else unreadable_id(content, uri)
         self.probes[video_id] = found
         return video_id
@@ -76,11 +79,13 @@ class _Hashing:
 def raw_videos(project: Project, batch: str, force: bool = False, progress: Progress = print) -> Output:
     """Sync the batch's rows of `videos`; rows of videos that left stay, for lineage."""
     store = project.store
-    hashing = _Hashing(store)
+    limits = project.config.decoding
+    hashing = _Hashing(store, limits)
     present = store.read("sources", "state = 'present'")
     mine = [row for row in present if row["ingest_batch"] == batch]
     failed_before = store.read("videos", equals("ingest_batch", batch) + " AND status = 'failed'")
-    outdated = {row["video_id"] for row in failed_before if row["cache_key"] != _cache_key(row["video_id"])}
+    raised = {row["video_id"] for row in failed_before if limit_was_raised(row, limits)}
+    outdated = raised | {row["video_id"] for row in failed_before if row["cache_key"] != _cache_key(row["video_id"])}
     # another release may be able to read a file that failed, which then gets another id
     hashing.again |= {row["uri"] for row in mine if force or row["video_id"] in outdated}
     earlier: dict[int, list[Row]] = {}
@@ -94,6 +99,8 @@ def raw_videos(project: Project, batch: str, force: bool = False, progress: Prog
             owned.setdefault(video_id, row)
         if number % 100 == 0:
             progress(f"hashed {number} of {len(mine)} files")
+    if raised:  # only now, as until then the source would not be known to need another look
+        store.delete("videos", one_of("video_id", sorted(raised)))
     kept = store.read("videos", equals("ingest_batch", batch), ["video_id"])
     sources = store.read("sources", columns=["video_id", "state"])
     here = {row["video_id"] for row in sources if row["state"] == "present"} | set(hashing.unreadable)
@@ -151,5 +158,5 @@ def _video_row(video_id: str, batch: str, source: Row, hashing: _Hashing) -> Row
     found = hashing.probes.get(video_id)
     if found is None:
         with local_copy(source["uri"]) as path:
-            found = probe(path)
+            found = probe_apart(path, hashing.limits)
     return row | asdict(found)

@@ -47,11 +47,17 @@ def write_video(
     fps: int = 24,
     codec: str = "libx264",
     rotation: int = 0,
+    mirrored: bool = False,
+    sample_aspect: Fraction | None = None,
     times_ms: Sequence[int] | None = None,
     pix_fmt: str = "yuv420p",
     **options: str,
 ) -> str:
-    """Encode RGB frames; `rotation` is clockwise degrees for the header, `times_ms` the time of each frame."""
+    """Encode RGB frames; `times_ms` is the time of each.
+
+    The header is to say: turn by `rotation` clockwise degrees, then mirror; `sample_aspect`, width of a pixel over
+    its height.
+    """
     if codec == "libx264":
         options = {"crf": "18", "g": "12", "threads": "1", **options}
     with av.open(str(path), "w") as container:
@@ -61,8 +67,10 @@ def write_video(
                 stream = container.add_stream(codec, rate=fps, options=options)
                 stream.height, stream.width = image.shape[:2]
                 stream.pix_fmt = pix_fmt
-                if rotation:
-                    stream.set_display_rotation(-rotation)
+                if rotation or mirrored:
+                    stream.set_display_rotation(-rotation, hflip=mirrored)
+                if sample_aspect is not None:
+                    stream.codec_context.sample_aspect_ratio = sample_aspect
                 if times_ms is not None:
                     stream.codec_context.time_base = Fraction(1, 1000)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")

@@ -1,16 +1,10 @@
+from fractions import Fraction
+
 import pytest
 from PIL import Image
 
 from vid_assets.footage.probe import probe
 from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage, pan, write_video
-
-FAILED = {
-    "zero_bytes.webm": "empty",
-    "audio_only.mp4": "only audio",
-    "no_streams.mp4": "no stream",
-    "lfs_pointer.gif": "git lfs pull",
-    "noext_webm_fuzz": "not a video",
-}
 
 # name: kind, codec, stream, width, height, rotation, claimed frames
 HEADERS = {
@@ -24,16 +18,6 @@ HEADERS = {
     "images/Landscape_6.jpg": ("image", "jpeg", 0, 1800, 1200, 90, 1),
     "images/denali.webp": ("image", "webp", 0, 600, 315, 0, 1),
 }
-
-
-@needs_footage
-@pytest.mark.parametrize("name", FAILED)
-def test_what_is_no_footage_fails_with_a_reason_that_names_no_path(name):
-    found = probe(str(FOOTAGE / "odd" / name))
-    assert found.status == "failed"
-    assert FAILED[name] in found.error
-    assert "/" not in found.error and "\n" not in found.error
-    assert found.kind is None and found.width is None
 
 
 @needs_footage
@@ -53,12 +37,43 @@ def test_variable_rate_is_told_from_constant():
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
 def test_rotation_is_read_from_the_header(tmp_path, rotation, suffix):
     path = write_video(tmp_path / f"clip.{suffix}", pan(1, 3, (64, 48)), rotation=rotation)
     found = probe(path)
     assert found.rotation == rotation
     assert (found.width, found.height) == ((64, 48) if rotation % 180 == 0 else (48, 64))
+
+
+@needs_footage
+def test_hdr_and_full_range_are_flagged():
+    hlg = probe(str(FOOTAGE / "video/exo_hevc_hlg_10bit_rot.mp4"))
+    assert (hlg.bit_depth, hlg.color_transfer, hlg.is_hdr, hlg.color_range) == (10, "arib-std-b67", True, "limited")
+    full = probe(str(FOOTAGE / "video/intel_asl_bird.mkv"))
+    assert (full.bit_depth, full.color_transfer, full.is_hdr, full.color_range) == (8, None, None, "full")
+    known = probe(str(FOOTAGE / "odd/rot90_3frames.mov"))
+    assert (known.color_transfer, known.is_hdr) == ("bt709", False)
+
+
+def test_fields_are_told_from_frames(tmp_path):
+    frames = pan(1, 4, (64, 64))
+    woven = write_video(tmp_path / "a.ts", frames, codec="mpeg2video", flags="+ildct+ilme")
+    assert probe(woven).is_interlaced is True
+    assert probe(write_video(tmp_path / "b.ts", frames, codec="mpeg2video")).is_interlaced is False
+    assert probe(write_video(tmp_path / "c.webm", frames, codec="libvpx-vp9")).is_interlaced is None
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"), [("4/3", (85, 48)), ("8/9", (64, 54)), ("1/1", (64, 48)), (None, (64, 48))]
+)
+def test_size_is_with_square_pixels(tmp_path, aspect, size):
+    sample_aspect = Fraction(aspect) if aspect else None
+    path = write_video(tmp_path / "a.mp4", pan(1, 3, (64, 48)), sample_aspect=sample_aspect)
+    found = probe(path)
+    assert (found.width, found.height) == size
+    assert found.sample_aspect == (pytest.approx(float(sample_aspect)) if aspect else None)
+    turned = probe(write_video(tmp_path / "b.mp4", pan(1, 3, (64, 48)), sample_aspect=sample_aspect, rotation=270))
+    assert (turned.height, turned.width) == size
 
 
 def test_content_decides_not_the_extension(tmp_path):
