@@ -5,7 +5,10 @@ A group has a version, to be bumped by hand whenever what it holds changes; what
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import dataclass, field
+
+from vid_assets.config import Shots
 
 #: Long side of the picture that all measures but sharpness read, in pixels. Smaller sources keep their size.
 LONG_SIDE = 320
@@ -15,13 +18,22 @@ Columns = dict[str, list[float | None]]
 
 #: Group name -> version.
 GROUPS: dict[str, str] = {
-    "proof": "1",
-    "light": "1",
-    "change": "1",
-    "motion": "1",
-    "hashes": "1",
-    "thumbnails": "1",
+    "proof": "2",
+    "light": "2",
+    "change": "2",
+    "motion": "2",
+    "hashes": "2",
+    "thumbnails": "2",
 }
+#: Group name -> version, of those measured only where the config asks for them.
+OPTIONAL_GROUPS: dict[str, str] = {"transnet": "1"}
+#: All groups; iteration begins with `GROUPS`.
+ALL_GROUPS: ChainMap[str, str] = ChainMap(OPTIONAL_GROUPS, GROUPS)
+
+
+def wanted_groups(config: Shots) -> dict[str, str]:
+    """Group name -> version, of the groups that every source is measured in under `config`."""
+    return GROUPS | OPTIONAL_GROUPS if config.splitter == "transnet" else dict(GROUPS)
 
 
 @dataclass
@@ -38,6 +50,11 @@ class GroupStats:
     - packet_errors: packets that are flagged as damaged, or that the decoder refused.
     - packet_hash: SHA-256 (hex) of the packets of the stream; of the upright pixels for a still.
 
+    `miniatures` is what `curation.miniatures.pack` makes of a tiny picture of every frame, in the group `change` alone.
+
+    `log` is what the decoders had to say, a few lines, each with its count. `hit_limit` and `limit_value` say which of
+    `config.Decoding` stopped the reading, and what it was then.
+
     `status` of the proof is `failed` unless every frame decodes without a sign of damage; of another group, when
     nothing could be measured.
     """
@@ -47,9 +64,13 @@ class GroupStats:
     timestamps: list[float] = field(default_factory=list)
     stats: Columns = field(default_factory=dict)
     thumbnails: list[tuple[float, bytes]] = field(default_factory=list)
+    miniatures: bytes | None = None
     decoded_ratio: float | None = None
     corrupt_frames: int | None = None
     packet_errors: int | None = None
     packet_hash: str | None = None
     status: str = "ok"
     error: str | None = None
+    hit_limit: str | None = None
+    limit_value: float | None = None
+    log: str | None = None

@@ -23,6 +23,10 @@ MIRROR = sum(1 << bit for bit, (_, u) in enumerate(_FREQUENCIES) if u % 2)
 #: A 32x32 picture whose luma deviates less than this (root mean square) is flat: its signs would be noise.
 _FLAT = 1.0
 
+#: Letterbox bars end within a pixel or two of the small picture: all is at most the first value on one side, and
+#: something is brighter than the second on the other. What is dark for another reason ends softly.
+_BAR_LUMA, _EDGE_LUMA, _SOFT_EDGE = 10, 40, 2
+
 
 def perceptual_hash(gray: np.ndarray) -> int | None:
     """64-bit hash (0 .. 2**64 - 1) of a luma picture (H, W) uint8. Bit i is set where coefficient i is positive.
@@ -39,6 +43,30 @@ def perceptual_hash(gray: np.ndarray) -> int | None:
         return None
     signs = coefficients[_ROWS, _COLUMNS] > 0
     return int.from_bytes(np.packbits(signs, bitorder="little").tobytes(), "little")
+
+
+def without_bars(gray: np.ndarray) -> np.ndarray | None:
+    """The part of a luma picture (H, W) uint8 inside letterbox or pillarbox bars; None where there are none."""
+    if min(gray[0].max(), gray[-1].max(), gray[:, 0].max(), gray[:, -1].max()) > _BAR_LUMA:
+        return None  # most frames end here
+    rows, columns = _inside(gray.max(axis=1)), _inside(gray.max(axis=0))
+    if (rows.start, columns.start, rows.stop, columns.stop) == (0, 0, *gray.shape):
+        return None
+    # The pixels along the edge are a mixture of bar and picture
+    rows = slice(rows.start + (rows.start > 0), rows.stop - (rows.stop < gray.shape[0]))
+    columns = slice(columns.start + (columns.start > 0), columns.stop - (columns.stop < gray.shape[1]))
+    box = gray[rows, columns]
+    return box if min(box.shape) >= 8 else None
+
+
+def _inside(profile: np.ndarray) -> slice:
+    """What lies between the sharply ending bars at both ends of a profile of maxima."""
+    dim, bright = np.flatnonzero(profile > _BAR_LUMA), np.flatnonzero(profile > _EDGE_LUMA)
+    if not len(bright):
+        return slice(0, len(profile))
+    start, stop = int(dim[0]), int(dim[-1]) + 1
+    start = start if bright[0] - start <= _SOFT_EDGE else 0
+    return slice(start, stop if stop - 1 - bright[-1] <= _SOFT_EDGE else len(profile))
 
 
 def halves(value: int | None) -> tuple[float | None, float | None]:

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from vid_assets.curation.groups import LONG_SIDE
-from vid_assets.footage.rotation import upright
+from vid_assets.curation.miniatures import miniature
+from vid_assets.footage.geometry import square_size, upright
 
 if TYPE_CHECKING:
     import av
@@ -37,6 +38,11 @@ class Picture:
     def hsv(self) -> np.ndarray:
         """Hue 0-179, saturation and value 0-255, (h, w, 3) uint8."""
         return cv2.cvtColor(self.rgb, cv2.COLOR_RGB2HSV)
+
+    @cached_property
+    def miniature(self) -> np.ndarray:
+        """See `curation.miniatures`: (9, 16, 3) uint8."""
+        return miniature(self.rgb)
 
     def sharp(self) -> np.ndarray:
         """Luma at a short side of at most `SHARP_SIDE`; not turned upright, as sharpness does not depend on it."""
@@ -78,26 +84,32 @@ class StillPicture(Picture):
 
 
 class Scaler:
-    """Shrinks the frames of one video. All come out in the size of the first, should the size change in between."""
+    """Shrinks the frames of one video, to the size of the first should their size change in between.
 
-    def __init__(self, rotation: int) -> None:
+    Small pictures are upright and have square pixels; those for sharpness have square pixels.
+    """
+
+    def __init__(self, rotation: int, mirrored: bool = False, sample_aspect: float | None = None) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self._rotation = rotation
+        self._rotation, self._mirrored, self._aspect = rotation, mirrored, sample_aspect
         self._shrink, self._convert, self._gray = VideoReformatter(), VideoReformatter(), VideoReformatter()
         self._size: tuple[int, int] | None = None
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        self._size = self._size or shrunk(frame.width, frame.height, LONG_SIDE / max(frame.width, frame.height))
+        if self._size is None:
+            size = square_size(frame.width, frame.height, self._aspect)
+            self._size = shrunk(*size, LONG_SIDE / max(size))
         # Two steps, as libswscale shrinks planes of YUV several times faster than it shrinks RGB
         planar = not frame.format.is_rgb and len(frame.format.components) > 1
         if planar:
             frame = self._shrink.reformat(frame, *self._size, format="yuv444p", interpolation="AREA", threads=1)
         small = self._convert.reformat(frame, *self._size, format="rgb24", interpolation="AREA", threads=1)
-        return upright(small.to_ndarray(), self._rotation)
+        return upright(small.to_ndarray(), self._rotation, self._mirrored)
 
     def sharp(self, frame: av.VideoFrame) -> np.ndarray:
-        size = shrunk(frame.width, frame.height, SHARP_SIDE / min(frame.width, frame.height))
+        square = square_size(frame.width, frame.height, self._aspect)
+        size = shrunk(*square, SHARP_SIDE / min(square))
         return self._gray.reformat(frame, *size, format="gray", interpolation="AREA", threads=1).to_ndarray()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from vid_assets.config import Policy
 
-POLICY_VERSION = "1"
+POLICY_VERSION = "2"
 
 _VIDEO = frozenset({"video"})
 _ALL = frozenset({"video", "image"})
@@ -18,7 +18,10 @@ _ALL = frozenset({"video", "image"})
 
 @dataclass(frozen=True)
 class Rule:
-    """A limit on one metric: `name` is the field of the configuration, `op` what a good clip satisfies."""
+    """A limit on one metric: `name` is the field of the configuration, `op` what a good clip satisfies.
+
+    calibrated: the limit has no published source, so that the corpus says what is usual (`vid-assets calibrate`).
+    """
 
     name: str
     metric: str
@@ -26,6 +29,7 @@ class Rule:
     kinds: frozenset[str]
     unit: str
     doc: str
+    calibrated: bool = False
 
 
 RULES: tuple[Rule, ...] = (
@@ -37,18 +41,20 @@ RULES: tuple[Rule, ...] = (
     Rule("aspect_min", "aspect", ">=", _ALL, "", "not extremely tall"),
     Rule("aspect_max", "aspect", "<=", _ALL, "", "not extremely wide"),
     Rule("short_side_min", "short_side", ">=", _ALL, "px", "enough pixels without the letterbox"),
-    Rule("residual_cut_max", "residual_cut", "<=", _VIDEO, "", "no cut was missed inside the clip"),
-    Rule("near_duplicate_share_max", "near_duplicate_share", "<=", _VIDEO, "", "few repeated frames"),
-    Rule("longest_freeze_max", "longest_freeze", "<=", _VIDEO, "s", "the picture never stands still for long"),
-    Rule("timestamp_step_max", "timestamp_step", "<=", _VIDEO, "medians", "no gap in the frame times"),
-    Rule("flicker_max", "flicker", "<=", _VIDEO, "of 255", "steady light"),
+    Rule("residual_cut_max", "residual_cut", "<=", _VIDEO, "", "no cut was missed inside the clip", calibrated=True),
+    Rule("near_duplicate_share_max", "near_duplicate_share", "<=", _VIDEO, "", "few repeated frames", calibrated=True),
+    Rule("longest_freeze_max", "longest_freeze", "<=", _VIDEO, "s", "no long freeze", calibrated=True),
+    Rule("timestamp_step_max", "timestamp_step", "<=", _VIDEO, "medians", "no gap in the frame times", calibrated=True),
+    Rule("flicker_max", "flicker", "<=", _VIDEO, "of 255", "steady light", calibrated=True),
     Rule("luma_min", "luma", ">=", _ALL, "of 255", "not too dark"),
     Rule("luma_max", "luma", "<=", _ALL, "of 255", "not too bright"),
     Rule("black_share_max", "black_share", "<=", _ALL, "", "few black frames"),
     Rule("clipped_share_max", "clipped_share", "<=", _ALL, "", "few overexposed frames"),
-    Rule("sharpness_min", "sharpness", ">=", _ALL, "", "in focus"),
-    Rule("motion_min", "motion", ">=", _VIDEO, "diagonals", "something moves"),
-    Rule("motion_max", "motion", "<=", _VIDEO, "diagonals", "not a blur of motion, on average"),
+    Rule("sharpness_min", "sharpness", ">=", _ALL, "", "in focus", calibrated=True),
+    Rule("motion_min", "motion", ">=", _VIDEO, "diagonals", "something moves", calibrated=True),
+    Rule("motion_max", "motion", "<=", _VIDEO, "diagonals", "not a blur of motion, on average", calibrated=True),
+    Rule("motion_share_min", "motion_share", ">=", _VIDEO, "", "something moves often enough", calibrated=True),
+    Rule("shake_max", "shake", "<=", _VIDEO, "diagonals", "the camera is steady enough", calibrated=True),
     Rule("shot_rate_max", "shot_rate", "<=", _VIDEO, "shots/s", "the source is no rapid montage"),
     Rule("kept_area_min", "kept_area", ">=", _ALL, "", "the letterbox leaves most of the picture"),
 )

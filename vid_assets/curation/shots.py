@@ -1,8 +1,7 @@
-"""Where a source is divided into clips. Belongs here: cuts and fades from stored statistics, and clip boundaries.
+"""Where a source is divided into clips. Belongs here: from boundaries between shots to the clips of a source.
 
-Cuts follow the AdaptiveDetector of PySceneDetect (`scenedetect/detectors/adaptive_detector.py`): a frame starts a new
-shot when its content difference is at least `adaptive_threshold` times the mean difference of the frames around it,
-and at least `min_content_delta`. All boundaries are times on the presentation clock; nothing is decoded here.
+Nothing is decoded here: boundaries are found in stored statistics (`cuts`, `transitions`), so that a changed setting
+divides all footage anew in seconds. All times are on the file's presentation clock.
 """
 
 from __future__ import annotations
@@ -16,114 +15,87 @@ from typing import Any
 import numpy as np
 
 from vid_assets.config import Shots
+from vid_assets.curation.cuts import as_array, cut_strength, signals
 from vid_assets.curation.groups import GroupStats
+from vid_assets.curation.transitions import Boundary, find_boundaries
 
-SHOTS_VERSION = "1"
+__all__ = ["SHOTS_VERSION", "Clip", "as_array", "find_clips", "standard_cuts"]
 
-#: A fade ends at this multiple of the luma that begins it, so that a picture hovering at the limit is not chopped up.
-_FADE_HYSTERESIS = 1.25
-#: A ratio where everything around a frame stands still; the value that AdaptiveDetector gives it.
-_RATIO_LIMIT = 255.0
-#: A content difference below this is a repeated frame; frames this close on the clock show how fast footage moves.
-_REPEAT = 0.5
-_NEARBY_S = 0.25
+SHOTS_VERSION = "2"
+
+#: The standard detector: the defaults, whatever the config says.
+_STANDARD = Shots()
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A stretch of one source: frames with start_s <= time < end_s (seconds), or a still (both times equal)."""
+    """A stretch of one source: frames with start_s <= time < end_s (seconds), or a still (both times equal).
+
+    starts_with, ends_with: what bounds it: file, cut, fade, dissolve, wipe, or division (of a long shot).
+    """
 
     start_s: float
     end_s: float
     frame_count: int
     kind: str
     splitter: str
+    starts_with: str
+    ends_with: str
 
 
 def find_clips(video: Mapping[str, Any], groups: Mapping[str, GroupStats], config: Shots) -> list[Clip]:
     """The clips of a source in order of time, none overlapping; empty where no frame could be decoded.
 
-    Needs the groups `change` and `light`. Every shot gives at least one clip, however short; a dark stretch is a
-    shot of its own. Shots lose `trim_s` at cuts, but not at the ends of the file, unless nothing would be left.
+    Needs the groups `change` and `motion`, and `transnet` where that is the splitter. Every shot gives at least one
+    clip, however short. What belongs to a transition between two shots is in no clip. Shots lose `trim_s` more at
+    their boundaries, but not at the ends of the file, unless nothing would be left. A black or white stretch of more
+    than a second is a shot of its own.
     """
     times = np.asarray(groups["change"].timestamps, dtype=np.float64)
     if not len(times):
         return []
     if video["kind"] == "image" or len(times) == 1:
-        return [Clip(float(times[0]), float(times[0]), 1, "image", "still")]
+        return [Clip(float(times[0]), float(times[0]), 1, "image", "still", "file", "file")]
     edges = np.append(times, times[-1] + np.median(np.diff(times)))
-    starts = [0, *_boundaries(groups, config), len(times)]
     clips = []
-    for first, last in itertools.pairwise(starts):
+    for first, last, starts_with, ends_with in _shots(_boundaries(groups, config), len(times)):
         first, last = _trimmed(edges, first, last, config.trim_s, len(times))
-        for a, b in _divided(edges, first, last, config.max_clip_s):
-            clips.append(Clip(float(edges[a]), float(edges[b]), b - a, "video", config.splitter))
+        parts = _divided(edges, first, last, config, groups.get("motion"))
+        for a, b in parts:
+            starts = starts_with if a == first else "division"
+            ends = ends_with if b == last else "division"
+            clips.append(Clip(float(edges[a]), float(edges[b]), b - a, "video", config.splitter, starts, ends))
     return clips
 
 
-def _boundaries(groups: Mapping[str, GroupStats], config: Shots) -> list[int]:
-    """Numbers of the frames that start a shot, without frame 0."""
+def standard_cuts(groups: Mapping[str, GroupStats]) -> np.ndarray:
+    """How clearly each frame of a source starts a new shot by the standard detector: (N,) float64, 1 and more is a cut.
+
+    The standard detector is fixed, so that a metric made from it does not depend on how a source was divided. N is
+    the number of decoded frames. Needs the group `change`.
+    """
+    return cut_strength(signals(groups), _STANDARD)
+
+
+def _boundaries(groups: Mapping[str, GroupStats], config: Shots) -> list[Boundary]:
     if config.splitter == "none":
         return []
-    dark = dark_frames(as_array(groups["light"].stats["luma"]), config.fade_luma)
-    strength = cut_strength(
-        groups["change"], dark, config.adaptive_threshold, config.adaptive_window, config.min_content_delta
-    )
-    return np.flatnonzero((strength >= 1) | np.diff(dark, prepend=dark[0])).tolist()
+    if config.splitter == "transnet":
+        from vid_assets.curation.transnet import boundaries
+
+        return boundaries(groups["transnet"], config.transnet_threshold)
+    return find_boundaries(groups, config)
 
 
-def as_array(column: list[float | None]) -> np.ndarray:
-    """A column of statistics as float64, not measured as NaN."""
-    return np.array([np.nan if value is None else value for value in column], dtype=np.float64)
-
-
-def cut_strength(change: GroupStats, dark: np.ndarray, threshold: float, window: int, floor: float) -> np.ndarray:
-    """How clearly each frame starts a new shot: 1 and more is a cut, by ratio and by absolute difference.
-
-    0 for the first frame, and inside a dark stretch, where hue and saturation are noise.
-    """
-    content = np.nan_to_num(as_array(change.stats["content"]))
-    ratio = adaptive_ratio(np.asarray(change.timestamps), content, window, floor)
-    strength = np.minimum(ratio / threshold, content / max(floor, 1e-9))
-    return np.where(dark & np.append(True, dark[:-1]), 0.0, strength)
-
-
-def adaptive_ratio(times: np.ndarray, content: np.ndarray, window: int, floor: float) -> np.ndarray:
-    """Content difference of each frame over the mean of the `window` frames before and after it, without itself.
-
-    As in AdaptiveDetector: at most 255; where the frames around stand still, 255 if the difference is at least
-    `floor`, else 0. Near the ends of the file the frames that exist are taken. In footage that repeats frames, the
-    repeats say nothing of how fast it moves: where frames that do change lie close by on both sides (or on one, and
-    the file ends on the other), their mean counts if it is larger.
-    """
-    count = len(content)
-    sums = np.concatenate([[0.0], np.cumsum(content)])
-    index = np.arange(count)
-    low, high = np.maximum(index - window, 0), np.minimum(index + window + 1, count)
-    # Frame 0 has no difference, so it is no neighbour either
-    number = np.maximum(high - np.maximum(low, 1) - 1, 1)
-    mean = (sums[high] - sums[low] - content) / number
-    changes = np.flatnonzero(content >= _REPEAT)
-    for frame in np.flatnonzero(content >= floor):
-        place = np.searchsorted(changes, frame)
-        near = changes[max(0, place - window) : place], changes[place + 1 : place + 1 + window]
-        before, after = (side[np.abs(times[side] - times[frame]) <= _NEARBY_S] for side in near)
-        from_start, to_end = times[frame] - times[0] <= _NEARBY_S, times[-1] - times[frame] <= _NEARBY_S
-        if (len(before) or from_start) and (len(after) or to_end) and len(before) + len(after):
-            mean[frame] = max(mean[frame], content[np.append(before, after)].mean())
-    still = mean < 1e-5
-    ratio = np.where(still, np.where(content >= floor, _RATIO_LIMIT, 0.0), content / np.where(still, 1.0, mean))
-    return np.minimum(ratio, _RATIO_LIMIT)
-
-
-def dark_frames(luma: np.ndarray, limit: float) -> np.ndarray:
-    """Which frames belong to a dark stretch: it begins under `limit` and ends at 1.25 times that."""
-    dark = np.zeros(len(luma), dtype=bool)
-    state = False
-    for frame, value in enumerate(luma):
-        state = bool(value < limit * (_FADE_HYSTERESIS if state else 1.0))
-        dark[frame] = state
-    return dark
+def _shots(boundaries: list[Boundary], count: int) -> list[tuple[int, int, str, str]]:
+    """What lies between the boundaries, without the empty: frames [first, last), and the kinds of both boundaries."""
+    starts = [(0, "file"), *((item.end, item.kind) for item in boundaries)]
+    ends = [*((item.first, item.kind) for item in boundaries), (count, "file")]
+    return [
+        (first, last, starts_with, ends_with)
+        for (first, starts_with), (last, ends_with) in zip(starts, ends, strict=True)
+        if first < last
+    ]
 
 
 def _trimmed(edges: np.ndarray, first: int, last: int, trim_s: float, frames: int) -> tuple[int, int]:
@@ -136,7 +108,55 @@ def _trimmed(edges: np.ndarray, first: int, last: int, trim_s: float, frames: in
     return (begin, end) if begin < end else (first, last)
 
 
-def _divided(edges: np.ndarray, first: int, last: int, longest_s: float) -> list[tuple[int, int]]:
+def _divided(
+    edges: np.ndarray, first: int, last: int, config: Shots, motion: GroupStats | None
+) -> list[tuple[int, int]]:
+    """Frames [first, last) in parts of at most `max_clip_s` each, with as little motion as can be where they meet."""
+    if edges[last] - edges[first] <= config.max_clip_s + 1e-6:
+        return [(first, last)]
+    amount = _motion(edges, motion)
+    if amount is not None:
+        marks = _restful(edges, first, last, config.max_clip_s, config.divide_slack, amount)
+        parts = list(itertools.pairwise([first, *marks, last]))
+        if all(a < b and edges[b] - edges[a] <= config.max_clip_s + 1e-6 for a, b in parts):
+            return parts
+    return _evenly_divided(edges, first, last, config.max_clip_s)
+
+
+def _motion(edges: np.ndarray, motion: GroupStats | None) -> np.ndarray | None:
+    """Optical flow around each frame, over the diagonal and in half a second; None where it was not measured."""
+    if motion is None or not motion.timestamps:
+        return None
+    mean, since = as_array(motion.stats["mean"]), as_array(motion.stats["since"])
+    known = np.isfinite(mean) & np.isfinite(since)
+    if not known.any():
+        return None
+    return np.interp(edges, (np.asarray(motion.timestamps)[known] + since[known]) / 2, mean[known])
+
+
+def _restful(edges: np.ndarray, first: int, last: int, longest_s: float, slack: float, amount: np.ndarray) -> list[int]:
+    """Frames to divide [first, last) at: as few parts as leave room to choose, and the least motion within that room.
+
+    A division may lie up to `slack` of half a part away from even parts, as far as no part comes out too long.
+    """
+    start, end = edges[first], edges[last]
+    count = max(2, math.ceil((end - start) / (longest_s * (1 - slack / 2)) - 1e-6))
+    if count > last - first:
+        return []  # a gap in the frame times, of many clips' length
+    even = (end - start) / count
+    room = min(longest_s - even, slack * even) / 2
+    marks = []
+    for number in range(1, count):
+        ideal = start + number * even
+        low, high = np.searchsorted(edges, (ideal - room - 1e-6, ideal + room + 1e-6))
+        if low < high:
+            # Of frames with equal motion, the one nearest to even parts
+            nearness = np.abs(edges[low:high] - ideal) / max(room, 1e-9)
+            marks.append(int(low + np.lexsort((nearness, np.round(amount[low:high], 5)))[0]))
+    return marks
+
+
+def _evenly_divided(edges: np.ndarray, first: int, last: int, longest_s: float) -> list[tuple[int, int]]:
     """Frames [first, last) in the fewest even parts, on the clock, of at most `longest_s` each.
 
     A single frame is never divided. Where a gap in the frame times allows no even parts, the frame that stands over

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vid_assets.curation.statistics import GROUPS, GroupStats, measure
+from vid_assets.curation.groups import GROUPS, GroupStats
+from vid_assets.curation.statistics import measure
 from vid_assets.footage.probe import probe
 from vid_assets_tests.unit.footage.rendering import FOOTAGE
 

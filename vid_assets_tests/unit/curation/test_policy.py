@@ -22,7 +22,11 @@ GOOD = {
     "clipped_share": 0.0,
     "sharpness": 300.0,
     "motion": 0.02,
+    "motion_least": 0.01,
+    "motion_most": 0.03,
     "motion_peak": 0.05,
+    "motion_share": 1.0,
+    "shake": 0.001,
     "shot_rate": 0.1,
     "kept_area": 1.0,
 }
@@ -44,7 +48,7 @@ def test_all_broken_rules_are_named_with_value_and_limit():
     assert [(failure.rule, failure.value, failure.limit) for failure in failures] == [
         ("duration_min", 0.5, 2.0),
         ("sharpness_min", 3.0, 60.0),
-        ("motion_max", 0.5, 0.10),
+        ("motion_max", 0.5, 0.15),
     ]
 
 
@@ -55,6 +59,8 @@ def test_what_was_not_measured_is_a_failure_of_its_own(value):
 
 
 def test_rules_that_do_not_apply_to_stills_or_are_off_are_skipped():
-    still = GOOD | dict.fromkeys(["duration", "fps", "motion", "flicker", "shot_rate", "longest_freeze"])
+    still = GOOD | dict.fromkeys(
+        ["duration", "fps", "motion", "motion_share", "shake", "flicker", "shot_rate", "longest_freeze"]
+    )
     assert judge("image", still, Policy()) == []
     assert judge("video", GOOD | {"sharpness": 1.0}, Policy(sharpness_min=None)) == []

@@ -7,6 +7,8 @@ from vid_assets.config import Policy, Shots
 from vid_assets.curation.policy import judge
 from vid_assets.curation.scores import METRICS, score
 from vid_assets.curation.shots import find_clips
+from vid_assets.curation.source import Source
+from vid_assets.curation.tracks import HASH_RATE
 from vid_assets_tests.unit.curation.measuring import header, measured
 from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage, pan, texture, write_video
 
@@ -15,7 +17,8 @@ def scored(path, config=None):
     """Score of every clip of a file."""
     video, groups = header(path), measured(path)
     clips = find_clips(video, groups, config or Shots())
-    return [(clip, score(vars(clip), video, groups)) for clip in clips]
+    source = Source(video, groups)
+    return [(clip, score(vars(clip), source)) for clip in clips]
 
 
 def rules(path, config=None, **policy):
@@ -31,7 +34,7 @@ def test_a_good_clip_breaks_no_rule(tmp_path):
     assert set(result.metrics) == set(METRICS) and result.error is None and result.crop is None
     assert result.metrics["duration"] == pytest.approx(3) and result.metrics["fps"] == pytest.approx(24)
     assert result.metrics["timestamp_step"] == pytest.approx(1, abs=0.01)
-    assert len(result.hashes) == 4 and len(result.packet_hash) == 64
+    assert len(result.hashes) == 3 * HASH_RATE and len(result.packet_hash) == 64
     assert rules(path) == [set()]
 
 
@@ -136,5 +139,96 @@ def test_identical_packets_share_a_hash_clip_by_clip(tmp_path):
 def test_a_window_without_frames_is_an_error_and_not_a_zero(tmp_path):
     path = write_video(tmp_path / "a.mp4", pan(23, 12, (64, 48)))
     clip = {"start_s": 90.0, "end_s": 91.0, "frame_count": 24, "kind": "video"}
-    result = score(clip, header(path), measured(path))
+    result = score(clip, Source(header(path), measured(path)))
     assert "no decoded frame" in result.error and set(result.metrics.values()) == {None}
+
+
+def moved(frames, speed):
+    """A crisp picture that moves to the left by `speed` widths a second, at 640x360 and 24 frames a second."""
+    import cv2
+
+    picture = cv2.resize(texture(31, 360, 1600), (1600, 360), interpolation=cv2.INTER_CUBIC)
+    steps = np.arange(frames) * speed * 640 / 24
+    offsets = steps if speed > 0 else steps - steps[-1]
+    return [cv2.getRectSubPix(picture, (640, 360), (float(x) + 319.5, 179.5)) for x in offsets]
+
+
+ENCODINGS = {
+    "h264-12": ("libx264", "mp4", {"g": "12"}),
+    "h264-250": ("libx264", "mkv", {"g": "250", "crf": "26"}),
+    "hevc": ("libx265", "mp4", {"preset": "ultrafast", "x265-params": "log-level=none:pools=1"}),
+    "vp9": ("libvpx-vp9", "webm", {"cpu-used": "8", "deadline": "realtime", "crf": "32", "b": "0"}),
+    "av1": ("libsvtav1", "mkv", {"preset": "12", "svtav1-params": "lp=1"}),
+}
+
+
+def test_motion_depends_neither_on_codec_nor_on_size_nor_on_direction(tmp_path):
+    import cv2
+
+    left = moved(40, 0.12)
+    small = [cv2.resize(image, (256, 144), interpolation=cv2.INTER_AREA) for image in left]
+    motion = {}
+    for size, frames in (("640x360", left), ("256x144", small)):
+        for name, (codec, suffix, options) in ENCODINGS.items():
+            path = write_video(tmp_path / f"{name}-{size}.{suffix}", frames, codec=codec, **options)
+            motion[f"{name} {size}"] = scored(path, Shots(splitter="none"))[0][1].metrics["motion"]
+    # Half of 0.12 widths of 640 pixels, over the diagonal
+    truth = 0.06 * 640 / np.hypot(640, 360)
+    assert {name: value for name, value in motion.items() if abs(value / truth - 1) > 0.075} == {}
+    right = scored(write_video(tmp_path / "right.mp4", moved(40, -0.12)), Shots(splitter="none"))[0][1].metrics
+    assert right["motion"] == pytest.approx(motion["h264-12 640x360"], rel=0.03)
+
+
+@pytest.mark.parametrize("speed", [0.004, 0.9])
+def test_slow_and_fast_motion_are_measured_in_proportion(tmp_path, speed):
+    path = write_video(tmp_path / "a.mp4", moved(28, speed))
+    metrics = scored(path, Shots(splitter="none"))[0][1].metrics
+    assert metrics["motion"] == pytest.approx(speed / 2 * 640 / np.hypot(640, 360), rel=0.15)
+    assert metrics["motion_least"] <= metrics["motion"] <= metrics["motion_most"] <= metrics["motion_peak"]
+    assert metrics["motion_share"] == 1 and metrics["shake"] < 0.002
+
+
+def test_motion_of_a_tiny_picture_is_measured(tmp_path):
+    import cv2
+
+    frames = [cv2.resize(image, (64, 36), interpolation=cv2.INTER_AREA) for image in moved(28, 0.2)]
+    metrics = scored(write_video(tmp_path / "a.mp4", frames, crf="10"), Shots(splitter="none"))[0][1].metrics
+    assert metrics["motion"] == pytest.approx(0.1 * 640 / np.hypot(640, 360), rel=0.15)
+
+
+@needs_footage
+@pytest.mark.parametrize(
+    ("name", "start_s"),
+    [
+        ("bbb_480p_30s.mp4", (13, 17, 25)),  # a bird that holds its breath repeats no frames
+        ("intel_asl_walk.mkv", (0,)),  # one man before a still wall
+        ("intel_asl_bird.mkv", (1,)),
+        ("mdn_pig.mp4", (0,)),
+        ("mdn_rabbit320.webm", (0,)),
+        ("exo_bear_vp9.webm", (0,)),
+    ],
+)
+def test_good_real_clips_are_kept(name, start_s):
+    results = scored(FOOTAGE / "video" / name)
+    for moment in start_s:
+        (good,) = [(clip, result) for clip, result in results if clip.start_s <= moment < clip.end_s]
+        assert judge(good[0].kind, good[1].metrics, Policy(short_side_min=200)) == []
+
+
+@needs_footage
+def test_real_frames_shown_twice_are_found():
+    """From its fifth second on, most frames of this panorama come twice."""
+    ((_, result),) = scored(FOOTAGE / "video/exo_london_320x240.mp4", Shots(splitter="none"))
+    assert 0.3 < result.metrics["near_duplicate_share"] < 0.36
+    assert all(event.start_s > 4.5 for event in result.continuity if event.kind == "freeze")
+
+
+def test_a_source_is_searched_for_cuts_once_however_many_clips_it_has(tmp_path, monkeypatch):
+    from vid_assets.curation import source as module
+
+    calls = []
+    monkeypatch.setattr(
+        module, "standard_cuts", lambda groups, real=module.standard_cuts: calls.append(1) or real(groups)
+    )
+    results = scored(write_video(tmp_path / "a.mp4", pan(24, 72, (64, 48))), Shots(max_clip_s=0.5))
+    assert len(results) >= 6 and calls == [1]

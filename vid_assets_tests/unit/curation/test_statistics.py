@@ -1,13 +1,17 @@
+import io
 import itertools
 import os
+from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from vid_assets.curation.groups import GROUPS
 from vid_assets.curation.hashing import MIRROR, from_halves, perceptual_hash
-from vid_assets.curation.measures import Every
-from vid_assets.curation.statistics import GROUPS, measure
+from vid_assets.curation.measures.base import Every
+from vid_assets.curation.statistics import measure
 from vid_assets.footage.probe import probe
 from vid_assets_tests.unit.curation.measuring import measured
 from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage, pan, texture, write_video
@@ -65,6 +69,24 @@ def test_flipped_bytes_are_found_and_counted_up_to_the_next_key_frame(tmp_path):
     damaged = [time for time, bad in zip(proof.timestamps, proof.stats["corrupt"], strict=True) if bad]
     assert proof.corrupt_frames == len(damaged) > 0
     assert damaged[-1] < 378 / 24 - 0.001  # a key frame, by the shot list
+    assert f"{damaged[0]:.2f}-" in proof.error and " s" in proof.error
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9", "libx265"])
+def test_damage_that_no_decoder_notices_is_found_by_the_checksums_of_matroska(tmp_path, codec):
+    path = tmp_path / "a.mkv"
+    options = {"x265-params": "log-level=none:keyint=24"} if codec == "libx265" else {"g": "24", "b": "400k"}
+    write_video(path, pan(3, 72, (160, 120)), codec=codec, **options)
+    assert measured(path, ["proof"])["proof"].status == "ok"
+    data = bytearray(path.read_bytes())
+    clusters = [at for at in range(len(data)) if data.startswith(b"\x1f\x43\xb6\x75", at)]
+    at = (clusters[-1] + len(data)) // 2  # in the last cluster
+    for offset in range(3):
+        data[at + 7 * offset] ^= 0x5A
+    path.write_bytes(data)
+    proof = measured(path, ["proof"])["proof"]
+    assert proof.status == "failed" and proof.corrupt_frames > 0
+    assert f"1 of {len(clusters)} clusters do not fit their checksum at" in proof.error or "damage" in proof.error
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
@@ -117,10 +139,12 @@ def test_sharpness_falls_with_blur(tmp_path):
 def test_motion_of_a_known_pan(tmp_path):
     """3 px a frame at 24 fps is 36 px in half a second, on a diagonal of 400 px."""
     moving = measured(write_video(tmp_path / "a.mp4", pan(5, 49, (320, 240), step=3)), ["motion"])["motion"]
-    assert moving.stats["mean"] == pytest.approx([36 / 400] * 4, rel=0.25)
-    assert moving.timestamps == pytest.approx([0.5, 1, 1.5, 2]) and moving.stats["since"][0] == 0
+    sampled = [number for number, value in enumerate(moving.stats["mean"]) if value is not None]
+    assert [moving.stats["mean"][number] for number in sampled] == pytest.approx([36 / 400] * 4, rel=0.25)
+    assert [moving.timestamps[number] for number in sampled] == pytest.approx([0.5, 1, 1.5, 2])
+    assert moving.stats["since"][sampled[0]] == 0
     still = measured(write_video(tmp_path / "b.mp4", pan(5, 1, (320, 240)) * 49), ["motion"])["motion"]
-    assert max(still.stats["mean"]) < 0.0005
+    assert max(value for value in still.stats["mean"] if value is not None) < 0.0005
 
 
 def test_change_is_zero_in_a_freeze_and_unmeasured_before_the_first_frame(tmp_path):
@@ -146,7 +170,7 @@ def test_a_still_has_one_frame_and_the_hash_of_its_pixels(tmp_path):
     picture.save(tmp_path / "b.webp", lossless=True)
     a, b = measured(tmp_path / "a.png"), measured(tmp_path / "b.webp")
     assert a["light"].timestamps == [0.0] and a["change"].stats["content"] == [None]
-    assert a["motion"].timestamps == []
+    assert a["motion"].timestamps == [0.0] and {value for (value,) in a["motion"].stats.values()} == {None}
     assert a["proof"].packet_hash == b["proof"].packet_hash
     picture.save(tmp_path / "c.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "c.jpg").read_bytes()[:5_000])
@@ -154,10 +178,36 @@ def test_a_still_has_one_frame_and_the_hash_of_its_pixels(tmp_path):
     assert cut["proof"].status == cut["light"].status == "failed" and "cannot be decoded" in cut["proof"].error
 
 
+def test_statistics_of_a_squeezed_and_mirrored_file_are_those_of_the_picture_as_it_is_shown(tmp_path):
+    """A bar on top and a dark quarter on the left, of a picture of 320x240 that is stored as 240x240, mirrored."""
+    picture = texture(7, 240, 320)
+    picture[:40] = picture[:, :80] = 0
+    stored = cv2.resize(np.ascontiguousarray(picture[:, ::-1]), (240, 240), interpolation=cv2.INTER_AREA)
+    path = write_video(tmp_path / "b.mp4", [stored] * 2, mirrored=True, sample_aspect=Fraction(4, 3))
+    plain, squeezed = measured(write_video(tmp_path / "a.mp4", [picture] * 2)), measured(path)
+    for name, share in {"top": 40 / 240, "left": 80 / 320, "right": 0}.items():
+        assert squeezed["light"].stats[name][0] == pytest.approx(share, abs=0.015)
+        assert plain["light"].stats[name][0] == pytest.approx(share, abs=0.015)
+    a, b = (from_halves(g["hashes"].stats["high"][0], g["hashes"].stats["low"][0]) for g in (plain, squeezed))
+    assert ((a ^ b) & (2**64 - 1)).bit_count() <= 4
+    width, height = Image.open(io.BytesIO(squeezed["thumbnails"].thumbnails[0][1])).size
+    assert width / height == pytest.approx(4 / 3, abs=0.02)
+
+
+@pytest.mark.parametrize("suffix", ["avi", "h264"])
+def test_bytes_are_known_where_the_file_has_no_times(tmp_path, suffix):
+    path = write_video(tmp_path / f"a.{suffix}", pan(1, 20, (64, 48)), bf="3")
+    proof = measured(path, ["proof"])["proof"]
+    assert proof.status == "ok" and len(proof.timestamps) == 20
+    assert None not in proof.stats["bytes"] and sum(proof.stats["bytes"]) <= os.path.getsize(path)
+
+
 def test_a_rotation_that_the_header_did_not_show_fails_the_proof(tmp_path):
     path = write_video(tmp_path / "a.mp4", pan(1, 3, (64, 48)), rotation=90)
     header = vars(probe(path)) | {"rotation": 0}
     assert "90 degrees" in measure(path, header, ["proof"])["proof"].error
+    header = vars(probe(path)) | {"is_mirrored": True}
+    assert "and mirrored" in measure(path, header, ["proof"])["proof"].error
 
 
 def test_a_mirrored_picture_has_the_mirrored_hash():

@@ -1,0 +1,64 @@
+"""A tiny picture of every frame. Belongs here: its form, how it is stored, and how far apart two of them are.
+
+One step between frames says little of a flash, a dissolve or a wipe: these show in pictures some frames apart. So a
+miniature of every frame is stored with the statistics, and shots can be looked for again without decoding anything.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+#: Of a miniature, in pixels; the shape of the source is not kept.
+HEIGHT, WIDTH = 9, 16
+
+
+def miniature(rgb: np.ndarray) -> np.ndarray:
+    """Luma and the two colour differences (Y, Cr, Cb; 0-255) of a picture: (9, 16, 3) uint8."""
+    import cv2
+
+    small = cv2.resize(rgb, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb)
+
+
+def pack(miniatures: list[np.ndarray]) -> bytes:
+    """Miniatures in order of time, as bytes: about 150 for each frame of ordinary footage."""
+    stack = np.array(miniatures, dtype=np.uint8).reshape(-1, HEIGHT, WIDTH, 3)
+    # Differences wrap around, and are mostly zero
+    return zlib.compress(np.diff(stack, axis=0, prepend=np.zeros_like(stack[:1])).tobytes(), 1)
+
+
+def unpack(data: bytes) -> np.ndarray:
+    """What `pack` was given: (N, 9, 16, 3) uint8; nothing for no bytes."""
+    steps = np.frombuffer(zlib.decompress(data) if data else b"", dtype=np.uint8).reshape(-1, HEIGHT, WIDTH, 3)
+    return np.cumsum(steps, axis=0, dtype=np.uint8)
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Mean absolute difference of miniatures (..., 9, 16, 3), 0-255, over the last three axes."""
+    return np.abs(np.subtract(a, b, dtype=np.float32)).mean(axis=(-3, -2, -1))
+
+
+def best_alignment(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest correlation (-1 to 1) of two miniatures shifted against each other by up to 10 by 3 pixels.
+
+    High for two views of one scene that a camera moved between, low for different scenes. Each of the three channels
+    is taken without its mean.
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    best = -1.0
+    for dy in range(-3, 4):
+        rows_a, rows_b = _overlap(dy, HEIGHT)
+        for dx in range(-10, 11):
+            columns_a, columns_b = _overlap(dx, WIDTH)
+            left, right = a[rows_a, columns_a], b[rows_b, columns_b]
+            left, right = left - left.mean(axis=(0, 1)), right - right.mean(axis=(0, 1))
+            # The 1 keeps plain pictures, which correlate with nothing, from dividing by zero
+            norm = np.sqrt((left * left).sum() * (right * right).sum() + 1.0)
+            best = max(best, float((left * right).sum() / norm))
+    return best
+
+
+def _overlap(shift: int, length: int) -> tuple[slice, slice]:
+    return slice(max(0, shift), length + min(0, shift)), slice(max(0, -shift), length + min(0, -shift))
