@@ -15,7 +15,7 @@ from typing import Any
 
 from vid_assets.store.schemas import table_spec
 from vid_assets.store.state import Fingerprint, StageState, StateFolder, digest
-from vid_assets.store.tables import Row, Store, content_hash, one_of
+from vid_assets.store.tables import Row, Store, content_hashes, one_of
 
 #: The one reason to run again that makes nothing stale: what is there stands, what failed may succeed now.
 RETRY = "rows that failed are tried again"
@@ -155,18 +155,24 @@ def sync_slice(
     key = spec.key[0]
     before = {row[0]: row[1] for row in read_slice(store, table, where).rows}
     misses = [name for name, made_from in wanted.items() if force or before.get(name) != made_from]
+
+    def flush(rows: list[Row]) -> None:
+        hashes = content_hashes(rows, spec)
+        technical = [{"cache_key": wanted[row[key]], "content_hash": value} for row, value in zip(rows, hashes)]
+        store.upsert(table, [row | more for row, more in zip(rows, technical)])
+
     pending: list[Row] = []
     done: set[str] = set()
     for row in compute(misses) if misses else ():
         name = row[key]
         if name not in wanted:
             raise ValueError(f"{table}: computed row {name} was not asked for")
-        pending.append(row | {"cache_key": wanted[name], "content_hash": content_hash(row, spec)})
+        pending.append(row)
         done.add(name)
         if len(pending) >= flush_rows:
-            store.upsert(table, pending)
+            flush(pending)
             pending = []
-    store.upsert(table, pending)
+    flush(pending)
     lost = set(misses) - done
     if lost:
         raise ValueError(f"{table}: {len(lost)} rows were asked for and not computed, {sorted(lost)[0]} among them")

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 #: Bumped by hand when a table changes in a way that older homes do not have; kept in each table's metadata.
-SCHEMA_VERSION = "1"
+#: `store.migration` brings older ones to it.
+SCHEMA_VERSION = "2"
+VERSION_KEY = "vid_assets.schema_version"
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class TableSpec:
     key: tuple[str, ...]
     columns: tuple[pa.Field, ...]
     cached: bool = True
+    not_content: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema with the technical columns and the schema version."""
         technical = (_text("cache_key"), _text("content_hash")) if self.cached else ()
-        return pa.schema([*self.columns, *technical], metadata={"vid_assets.schema_version": SCHEMA_VERSION})
+        return pa.schema([*self.columns, *technical], metadata={VERSION_KEY: SCHEMA_VERSION})
 
 
 def _text(name: str, nullable: bool = True) -> pa.Field:
@@ -70,6 +73,7 @@ def _specs() -> tuple[TableSpec, ...]:
     series = pa.struct([_text("name"), pa.field("values", pa.list_(pa.float64()))])
     thumbnail = pa.struct([_f64("time_s"), pa.field("jpeg", pa.binary())])
     failure = pa.struct([_text("rule"), _f32("value"), _f32("limit")])
+    event = pa.struct([_text("kind"), _f64("start_s"), _f64("end_s"), _f32("value")])
     stamp = pa.field("created_at", pa.timestamp("us", tz="UTC"))
     return (
         TableSpec(
@@ -103,13 +107,24 @@ def _specs() -> tuple[TableSpec, ...]:
                 _i32("width"),
                 _i32("height"),
                 _i32("rotation"),
+                _flag("is_mirrored"),
+                _f64("sample_aspect"),
+                _i32("bit_depth"),
+                _text("color_range"),
+                _text("color_transfer"),
+                _flag("is_hdr"),
+                _flag("is_interlaced"),
                 _f64("fps"),
                 _flag("is_vfr"),
                 _f64("duration_s"),
                 _i64("claimed_frames"),
                 _text("status"),
                 _text("error"),
+                _text("hit_limit"),
+                _f64("limit_value"),
+                _text("log"),
             ),
+            not_content=("log",),  # threads print in any order
         ),
         TableSpec(
             "frame_stats",
@@ -123,13 +138,18 @@ def _specs() -> tuple[TableSpec, ...]:
                 pa.field("timestamps", pa.list_(pa.float64())),
                 pa.field("stats", pa.list_(series)),
                 pa.field("thumbnails", pa.list_(thumbnail)),
+                pa.field("miniatures", pa.binary()),
                 _f64("decoded_ratio"),
                 _i64("corrupt_frames"),
                 _i64("packet_errors"),
                 _text("packet_hash"),
                 _text("status"),
                 _text("error"),
+                _text("hit_limit"),
+                _f64("limit_value"),
+                _text("log"),
             ),
+            not_content=("log",),  # threads print in any order
         ),
         TableSpec(
             "clips",
@@ -143,6 +163,8 @@ def _specs() -> tuple[TableSpec, ...]:
                 _i64("frame_count"),
                 _text("kind"),
                 _text("splitter"),
+                _text("starts_with"),
+                _text("ends_with"),
             ),
         ),
         TableSpec(
@@ -152,9 +174,12 @@ def _specs() -> tuple[TableSpec, ...]:
                 _text("clip_id", nullable=False),
                 key,
                 *(_f32(name) for name in METRICS),
+                # the clip's look and light, `curation.tracks.HASH_RATE` times a second from its start
                 pa.field("hashes", pa.list_(pa.int64())),
+                pa.field("quarters", pa.list_(pa.float32())),
                 _text("packet_hash"),
                 pa.field("crop", pa.list_(pa.int32())),
+                pa.field("continuity", pa.list_(event)),
                 _text("score_error"),
             ),
         ),
@@ -176,7 +201,7 @@ def _specs() -> tuple[TableSpec, ...]:
                 _text("clip_id", nullable=False),
                 _text("duplicate_of"),
                 _i32("distance"),
-                _text("kind"),
+                _text("kind"),  # exact, near, part (of a longer clip) or mirrored (all or a part of it)
                 key,
             ),
         ),

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from vid_assets.store.schemas import SCHEMA_VERSION, TableSpec, table_spec
+from vid_assets.store.schemas import SCHEMA_VERSION, VERSION_KEY, TableSpec, table_spec
 from vid_assets.store.state import locked as lock_file
 
 Row = dict[str, Any]
@@ -44,17 +44,31 @@ def one_of(column: str, values: Iterable[str]) -> str:
 
 
 def content_hash(row: Row, spec: TableSpec) -> str:
-    """SHA-256 over what a row holds: all columns but the technical ones, in the types of the schema."""
-    names = [field.name for field in spec.columns]
-    cast = pa.Table.from_pylist([{name: row.get(name) for name in names}], schema=pa.schema(list(spec.columns)))
-    text = json.dumps(cast.to_pylist()[0], sort_keys=True, default=_json_default, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 over what a row holds: the columns that are its content, in the types of the schema."""
+    return content_hashes([row], spec)[0]
+
+
+def content_hashes(rows: Sequence[Row], spec: TableSpec) -> list[str]:
+    """The `content_hash` of each row; many at once take a fifth of the time."""
+    columns = [field for field in spec.columns if field.name not in spec.not_content]
+    arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in columns]
+    cast = pa.table(arrays, schema=pa.schema(columns)).to_pylist()
+    return [hashlib.sha256(_as_text(row).encode()).hexdigest() for row in cast]
+
+
+def _as_text(row: Row) -> str:
+    return json.dumps(row, sort_keys=True, default=_json_default, separators=(",", ":"))
 
 
 def _json_default(value: Any) -> str:
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()
     return str(value)
+
+
+def schema_version(table: Any) -> str:
+    """The schema version that a table was written in, `none` where it does not say."""
+    return (table.schema.metadata or {}).get(VERSION_KEY.encode(), b"none").decode()
 
 
 class Store:
@@ -83,14 +97,24 @@ class Store:
         """The table, created empty where it does not exist. Raises `StoreError` on another schema version."""
         if not self.exists(name):
             return self._db.create_table(name, schema=table_spec(name).schema, exist_ok=True)
-        table = self._db.open_table(name)
-        found = (table.schema.metadata or {}).get(b"vid_assets.schema_version", b"none").decode()
+        table = self.open(name)
+        found = schema_version(table)
         if found != SCHEMA_VERSION:
+            older = found.isdigit() and int(found) < int(SCHEMA_VERSION)
+            mend = (
+                "Stop Dagster and run `vid-assets migrate`, which adds the columns that are new"
+                if older
+                else "Use the release that wrote it, or start another VID_ASSETS_HOME"
+            )
             raise StoreError(
                 f"{self.table_uri(name)} has schema version {found}, this release reads {SCHEMA_VERSION}. "
-                f"Use the release that wrote it, or start another VID_ASSETS_HOME; nothing was changed."
+                f"{mend}; nothing was changed."
             )
         return table
+
+    def open(self, name: str) -> Any:
+        """A table that exists, whatever its schema version."""
+        return self._db.open_table(name)
 
     def version(self, name: str) -> int | None:
         """The current Lance version of a table, None where it does not exist."""
