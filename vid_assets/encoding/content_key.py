@@ -5,13 +5,13 @@ Not in the key: where the file lies, its batch, the encode batch size, the flush
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vid_assets.encoding.windows import Window
-from vid_assets.footage.decode import TIME_TOLERANCE_S
+import numpy as np
+
+from vid_assets.encoding.windows import Window, frames_on_screen
 from vid_assets.store.state import digest
 
 #: Bumped by hand when the same parts give other latents: sampling of frames, resize and crop, what is stored.
@@ -51,12 +51,21 @@ def transform_name(crop: Sequence[int] | None) -> str:
     return f"{box};cover;centre-crop;area-or-cubic;rgb8"
 
 
+def shown_as(video: Mapping[str, Any]) -> str:
+    """How the stored picture of a video is changed to be shown, beside its rotation: nothing, for nearly all."""
+    if video["kind"] != "video":
+        return ""
+    mirrored = "mirrored;" if video["is_mirrored"] else ""
+    aspect = video["sample_aspect"] or 1.0
+    return mirrored + (f"sample-aspect={aspect:.6g};" if aspect != 1.0 else "")
+
+
 def clock_digest(timestamps: Sequence[float], times_s: Sequence[float]) -> str:
     """Hash of the timestamps of the frames that are on screen at `times_s`: of the frames that will be taken.
 
     `timestamps` are those of all frames of the stream, ascending, in seconds; a still has none.
     """
-    chosen = [bisect_right(timestamps, time_s + TIME_TOLERANCE_S) - 1 for time_s in times_s]
+    chosen = frames_on_screen(np.asarray(timestamps, dtype=np.float64), times_s).tolist()
     return digest([round(timestamps[index], 6) if index >= 0 else None for index in chosen])[:16]
 
 
@@ -84,7 +93,7 @@ def latent_parts(
         frames=bucket.frames,
         height=bucket.height,
         width=bucket.width,
-        transform=transform_name(crop),
+        transform=shown_as(video) + transform_name(crop),
         decoder=decoder,
         vae=vae_family,
         weights_hash=weights_hash,

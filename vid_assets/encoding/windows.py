@@ -1,20 +1,31 @@
 """Windows: which frames of a clip fill which bucket, on the presentation clock.
 
 A clip goes to the buckets of its kind. Among buckets of equal frames, rate and about equal area, it goes to the one
-whose aspect is nearest to its own. Windows of a clip do not overlap and lie wholly within it.
+whose aspect is nearest to its own. Windows of a clip do not overlap, lie wholly within it, and hold one coherent
+stretch: nothing that interrupts it, no picture twice, and motion for long enough.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from vid_assets.config import Bucket
+from vid_assets.curation.continuity import Event
+from vid_assets.footage.decode import TIME_TOLERANCE_S
+
+#: Bumped by hand when other windows are planned. Not in the key of a latent: the key says which frames it is made of.
+WINDOWS_VERSION = "2"
 
 #: Buckets whose areas differ by less than this factor are alternatives of one another.
 _SAME_AREA = 1.25
 _CLOCK = 1e-6
+
+#: Events that no window holds a moment of. A cut is between two moments: windows may touch it from either side.
+_BREAKS = frozenset({"cut", "transition", "gap", "corrupt", "black"})
 
 
 @dataclass(frozen=True)
@@ -33,19 +44,136 @@ class Window:
         return tuple(self.start_s + frame / self.bucket.fps for frame in range(self.bucket.frames))
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A stretch of a clip, in seconds on its clock, that no window of a bucket holds, and why."""
+
+    bucket: str
+    start_s: float
+    end_s: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The windows of one clip, and where it has none. What is left over behind the last window is not listed."""
+
+    windows: list[Window] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
 def plan_windows(
-    kind: str, start_s: float, end_s: float, width: int, height: int, buckets: Sequence[Bucket]
-) -> list[Window]:
-    """The windows of one clip of `width` x `height` pixels (after any crop) in all buckets that it fills."""
-    windows: list[Window] = []
+    kind: str,
+    start_s: float,
+    end_s: float,
+    width: int,
+    height: int,
+    buckets: Sequence[Bucket],
+    times_s: Sequence[float] = (),
+    events: Iterable[Event] = (),
+    motion_share_min: float | None = None,
+) -> Plan:
+    """The windows of one clip of `width` x `height` pixels (after any crop) in all buckets that it fills.
+
+    `times_s` are the presentation times of all frames of the source, ascending; with them a window that would take
+    one frame for two of its moments is left out. `events` is the clip's continuity record. At least
+    `motion_share_min` (0-1) of a window's time has motion; None asks for none.
+    """
+    plan = Plan()
+    events, times = list(events), np.asarray(times_s, dtype=np.float64)
     for bucket in nearest_aspects(width, height, [bucket for bucket in buckets if bucket.kind == kind]):
         if bucket.fps is None:
-            windows.append(Window(bucket, round(start_s, 6), 0))
-            continue
-        length = bucket.frames / bucket.fps
-        count = math.floor((end_s - start_s + _CLOCK) / length)
-        windows += [Window(bucket, round(start_s + index * length, 6), index) for index in range(count)]
-    return windows
+            plan.windows.append(Window(bucket, round(start_s, 6), 0))
+        else:
+            _fill(plan, bucket, start_s, end_s, times, events, motion_share_min)
+    return plan
+
+
+def _fill(
+    plan: Plan,
+    bucket: Bucket,
+    start_s: float,
+    end_s: float,
+    times: np.ndarray,
+    events: Sequence[Event],
+    motion_share_min: float | None,
+) -> None:
+    """Lay windows of a video bucket one behind the other into each coherent stretch, each as early as it may start."""
+    assert bucket.fps is not None
+    step, length = 1 / bucket.fps, bucket.frames / bucket.fps
+    index = 0
+    for begin, end in _stretches(start_s, end_s, events):
+        at, found = begin, False
+        while at + length <= end + _CLOCK:
+            found = True
+            window = Window(bucket, round(at, 6), index)
+            reason = _repeats(window, times, events) or _stands_still(at, at + length, events, motion_share_min)
+            if reason:
+                _leave_out(plan, LeftOut(bucket.name, at, at + step, reason))
+                at += step
+            else:
+                plan.windows.append(window)
+                index += 1
+                at += length
+        if not found:
+            plan.left_out.append(LeftOut(bucket.name, begin, end, f"shorter than the {length:.3g} s of a window"))
+
+
+def _stretches(start_s: float, end_s: float, events: Iterable[Event]) -> list[tuple[float, float]]:
+    """What of a clip lies between the events that interrupt it."""
+    stretches, begin = [], start_s
+    for event in sorted((event for event in events if event.kind in _BREAKS), key=lambda event: event.start_s):
+        if event.start_s - begin > _CLOCK:
+            stretches.append((begin, min(event.start_s, end_s)))
+        begin = max(begin, event.start_s if event.kind == "cut" else event.end_s)
+    if end_s - begin > _CLOCK:
+        stretches.append((begin, end_s))
+    return stretches
+
+
+def _repeats(window: Window, times: np.ndarray, events: Iterable[Event]) -> str | None:
+    """Why two successive moments of the window would show one picture; None where each shows its own."""
+    if not len(times):
+        return None
+    frames = frames_on_screen(times, window.times_s)
+    if (np.diff(frames) < 1).any():
+        return f"fewer frames than the {window.bucket.fps:g} a second of the bucket"
+    for event in events:
+        if event.kind == "freeze":
+            # All frames after one moment's, up to the next moment's, repeat what was there
+            repeated = (times[frames[:-1] + 1] >= event.start_s - _CLOCK) & (times[frames[1:]] < event.end_s - _CLOCK)
+            if repeated.any():
+                return "repeated frames"
+    return None
+
+
+def frames_on_screen(times: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
+    """Number of the frame that is on screen at each moment: the last of `times` (ascending) not after it, or -1."""
+    return np.searchsorted(times, np.asarray(moments_s) + TIME_TOLERANCE_S, side="right") - 1
+
+
+def _stands_still(start_s: float, end_s: float, events: Iterable[Event], share_min: float | None) -> str | None:
+    if share_min is None:
+        return None
+    still = sum(
+        max(0.0, min(event.end_s, end_s) - max(event.start_s, start_s)) for event in events if event.kind == "still"
+    )
+    moving = 1 - still / (end_s - start_s)
+    return f"motion in less than {share_min:.0%} of the time" if moving < share_min - _CLOCK else None
+
+
+def _leave_out(plan: Plan, stretch: LeftOut) -> None:
+    """Add a stretch, as one with that before it where they touch and have the same reason."""
+    last = plan.left_out[-1] if plan.left_out else None
+    if (
+        last
+        and last.bucket == stretch.bucket
+        and last.reason == stretch.reason
+        and stretch.start_s - last.end_s < _CLOCK
+    ):
+        plan.left_out[-1] = LeftOut(last.bucket, last.start_s, stretch.end_s, last.reason)
+    else:
+        plan.left_out.append(stretch)
 
 
 def nearest_aspects(width: int, height: int, buckets: Sequence[Bucket]) -> list[Bucket]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from model.latent_space import VAE_CODE_VERSION, encode_settings
+from vid_assets.curation.continuity import Event
 from vid_assets.encoding.content_key import LATENTS_VERSION, LatentParts, latent_parts
-from vid_assets.encoding.windows import Window, plan_windows
+from vid_assets.encoding.windows import LeftOut, Plan, Window, plan_windows
 from vid_assets.footage.decode import Route, decoder_route, decoder_version
 from vid_assets.project import Project
 from vid_assets.stages import lost_clips, presence
-from vid_assets.steps.curation import openable
+from vid_assets.steps.frame_stats import openable
 from vid_assets.steps.vae import weights_of
 from vid_assets.store.cache import Output, read_slice, sync_slice
 from vid_assets.store.state import StageState, canonical, digest
@@ -43,29 +44,44 @@ class Planned:
         return f"{self.clip['clip_id']}/{self.window.bucket.name}/{self.window.index}"
 
 
-def plan_latents(project: Project, batch: str, weights_hash: str) -> list[Planned]:
-    """Every window of a batch's kept clips that lost to none, in every bucket that the curriculum needs."""
+@dataclass
+class LatentPlan:
+    """What a batch's kept clips give: the latents that should be there, and the stretches that no window holds."""
+
+    latents: list[Planned] = field(default_factory=list)
+    left_out: list[tuple[str, LeftOut]] = field(default_factory=list)  # with their clip_id
+
+
+def plan_latents(project: Project, batch: str, weights_hash: str, kept: Collection[str] | None = None) -> LatentPlan:
+    """Every window of a batch's kept clips that lost to none, in every bucket that the curriculum needs.
+
+    `kept` names other clips to plan for, as if they were the ones.
+    """
     store, config, here = project.store, project.config, equals("ingest_batch", batch)
-    present, lost = set(presence(project, batch)), set(lost_clips(project, batch))
+    if kept is None:
+        accepted = store.read("verdicts", here + " AND accepted", ["clip_id"])
+        kept = {row["clip_id"] for row in accepted} - set(lost_clips(project, batch))
+    present = set(presence(project, batch))
     videos = {row["video_id"]: row for row in store.read("videos", here + " AND status = 'ok'")}
-    kept = {row["clip_id"] for row in store.read("verdicts", here + " AND accepted", ["clip_id"])} - lost
-    crops = {row["clip_id"]: row["crop"] for row in store.read("clip_scores", here, ["clip_id", "crop"])}
+    scores = {row["clip_id"]: row for row in store.read("clip_scores", here, ["clip_id", "crop", "continuity"])}
     columns = ["video_id", "status", "timestamps"]
     proofs = {row["video_id"]: row for row in store.read("frame_stats", here + " AND `group` = 'proof'", columns)}
     settings = canonical(encode_settings(config.vae.family, config.vae.tiling) | {"dtype": config.vae.dtype})
-    planned = []
+    plan = LatentPlan()
     for clip in store.read("clips", here):
-        video = videos.get(clip["video_id"])
-        proof = proofs.get(clip["video_id"])
+        video, proof = videos.get(clip["video_id"]), proofs.get(clip["video_id"])
         if video is None or proof is None or clip["clip_id"] not in kept or clip["video_id"] not in present:
             continue
-        crop = tuple(crops[clip["clip_id"]]) if crops.get(clip["clip_id"]) else None
-        route = decoder_route(video["codec"], video["pix_fmt"], proof["status"] == "ok")
-        width, height = (crop[2], crop[3]) if crop else (video["width"], video["height"])
-        for window in plan_windows(clip["kind"], clip["start_s"], clip["end_s"], width, height, config.buckets):
+        score = scores[clip["clip_id"]]
+        crop = tuple(score["crop"]) if score["crop"] else None
+        route = decoder_route(video, proof["status"] == "ok")
+        times = proof["timestamps"] or []
+        windows = clip_windows(project, clip, video, score, times)
+        plan.left_out += [(clip["clip_id"], one) for one in windows.left_out]
+        for window in windows.windows:
             parts = latent_parts(
                 video,
-                proof["timestamps"] or [],
+                times,
                 window,
                 crop,
                 f"{route} {decoder_version(route)}",
@@ -75,8 +91,25 @@ def plan_latents(project: Project, batch: str, weights_hash: str) -> list[Planne
                 config.encoding.posterior,
                 f"{LATENTS_VERSION}.{VAE_CODE_VERSION}",
             )
-            planned.append(Planned(parts, window, clip, video, crop, route, proof["timestamps"] or []))
-    return planned
+            plan.latents.append(Planned(parts, window, clip, video, crop, route, times))
+    return plan
+
+
+def clip_windows(project: Project, clip: Row, video: Row, score: Row, times_s: Sequence[float]) -> Plan:
+    """The windows of a clip, given its rows of `clips`, `videos` and `clip_scores` and its source's frame times."""
+    crop, config = score["crop"], project.config
+    width, height = (crop[2], crop[3]) if crop else (video["width"], video["height"])
+    return plan_windows(
+        clip["kind"],
+        clip["start_s"],
+        clip["end_s"],
+        width,
+        height,
+        config.buckets,
+        times_s,
+        [Event(**event) for event in score["continuity"] or []],
+        config.windows.motion_share_min,
+    )
 
 
 def stored(project: Project, sample_ids: Iterable[str], columns: Sequence[str]) -> dict[str, Row]:
@@ -99,7 +132,8 @@ def latents(
 ) -> Output:
     """Encode what is missing, flush by flush, then replace the batch's slice of `samples` in one commit."""
     weights = weights_of(project, project.config.vae)
-    planned = plan_latents(project, batch, weights.hash)
+    plan = plan_latents(project, batch, weights.hash)
+    planned = plan.latents
     by_sample = {one.parts.sample_id: one for one in planned}
     there = {} if force else statuses(project, by_sample)
     misses = [one for sample_id, one in by_sample.items() if there.get(sample_id) != "ok"]
@@ -126,11 +160,20 @@ def latents(
             "failed": len(failed),
             "errors": sorted({row["error"] for row in failed if row["error"]})[:10],
             "by bucket": dict(sorted(Counter(one.window.bucket.name for one in planned).items())),
+            "seconds left out": _left_out(plan),
             "bytes": sum(4 * math.prod(row["shape"]) for row in good),
             "raw pixel bytes": sum(3 * row["frames"] * row["height"] * row["width"] for row in good),
             "vae note": project.config.vae.note or "",
         },
     )
+
+
+def _left_out(plan: LatentPlan) -> dict[str, float]:
+    """Seconds of kept clips that are in no window, by bucket and reason."""
+    seconds: Counter[str] = Counter()
+    for _, one in plan.left_out:
+        seconds[f"{one.bucket}: {one.reason}"] += one.end_s - one.start_s  # type: ignore[assignment]
+    return {reason: round(total, 2) for reason, total in sorted(seconds.items())}
 
 
 def _flushes(project: Project, misses: list[Planned], folder: str, encoder: Any) -> Iterator[list[Row]]:

@@ -19,7 +19,14 @@ from vid_assets.encoding.windows import Window
 from vid_assets.store.schemas import table_spec
 
 VIDEO = Bucket.parse("5x32x48@8")
-STREAM = {"video_id": "source", "stream_index": 0, "rotation": 90}
+STREAM = {
+    "video_id": "source",
+    "kind": "video",
+    "stream_index": 0,
+    "rotation": 90,
+    "is_mirrored": False,
+    "sample_aspect": None,
+}
 CLOCK = [frame / 24 for frame in range(240)]
 GIVEN: dict[str, Any] = {
     "video": STREAM,
@@ -84,6 +91,8 @@ def test_the_key_stays_what_it_is():
         {"video": STREAM | {"video_id": "another file"}},
         {"video": STREAM | {"stream_index": 3}},
         {"video": STREAM | {"rotation": 0}},
+        {"video": STREAM | {"is_mirrored": True}},
+        {"video": STREAM | {"sample_aspect": 4 / 3}},
         {"timestamps": [time_s + 0.01 for time_s in CLOCK]},
         {"window": Window(VIDEO, 1.625, 3)},
         {"window": Window(Bucket.parse("9x32x48@8"), 1.5, 3)},

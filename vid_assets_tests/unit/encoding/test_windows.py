@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vid_assets.config import Bucket
+from vid_assets.curation.continuity import Event
 from vid_assets.encoding.transform import fit_frames
-from vid_assets.encoding.windows import nearest_aspects, plan_windows
+from vid_assets.encoding.windows import frames_on_screen, nearest_aspects, plan_windows
 
 BUCKETS = [
     Bucket.parse(text)
@@ -20,7 +21,7 @@ BUCKETS = [
 
 
 def starts(bucket: str, start_s: float, end_s: float) -> list[float]:
-    return [window.start_s for window in plan_windows("video", start_s, end_s, 128, 96, [Bucket.parse(bucket)])]
+    return [window.start_s for window in plan_windows("video", start_s, end_s, 128, 96, [Bucket.parse(bucket)]).windows]
 
 
 def test_a_clip_is_filled_from_its_start():
@@ -34,9 +35,9 @@ def test_a_clip_that_is_too_short_has_no_window():
 
 
 def test_an_image_has_one_window_in_the_nearest_aspect():
-    (window,) = plan_windows("image", 0.0, 0.0, 640, 480, BUCKETS)
+    (window,) = plan_windows("image", 0.0, 0.0, 640, 480, BUCKETS).windows
     assert (window.bucket.name, window.times_s) == ("1x96x128", (0.0,))
-    (window,) = plan_windows("image", 0.0, 0.0, 480, 640, BUCKETS)
+    (window,) = plan_windows("image", 0.0, 0.0, 480, 640, BUCKETS).windows
     assert window.bucket.name == "1x128x96"
 
 
@@ -56,7 +57,7 @@ def test_a_video_goes_to_one_of_the_alternatives_and_to_every_other_shape():
 )
 def test_windows_lie_in_their_clip_and_do_not_overlap(kind, start_s, length_s, width, height, buckets):
     end_s = start_s + (length_s if kind == "video" else 0)
-    windows = plan_windows(kind, start_s, end_s, width, height, buckets)
+    windows = plan_windows(kind, start_s, end_s, width, height, buckets).windows
     by_bucket: dict[str, list] = {}
     for window in windows:
         assert window.bucket in buckets
@@ -124,3 +125,93 @@ def test_shrinking_averages_and_does_not_alias():
     stripes = np.zeros((1, 64, 64, 3), np.uint8)
     stripes[:, :, ::2] = 254
     assert np.unique(fit_frames(stripes, 16, 16)).tolist() == [127]
+
+
+def plan(bucket: Bucket | str, end_s: float, events: list[Event] = (), fps: float = 24.0, **options: float):
+    """The plan of a clip from 0 to `end_s` of a source of `fps`."""
+    bucket = Bucket.parse(bucket) if isinstance(bucket, str) else bucket
+    times = np.arange(round(end_s * fps)) / fps
+    return plan_windows("video", 0.0, end_s, 128, 96, [bucket], times, events, **options)
+
+
+@pytest.mark.parametrize("frames", [72, 73])
+def test_long_windows_of_72_and_73_frames(frames):
+    bucket = Bucket(frames=frames, height=576, width=1024, fps=24)
+    assert [window.start_s for window in plan(bucket, 6.2).windows] == [0.0, round(frames / 24, 6)]
+
+
+@pytest.mark.parametrize("kind", ["cut", "transition", "gap", "corrupt", "black"])
+def test_no_window_holds_what_interrupts_a_clip(kind):
+    found = plan("17x96x128@8", 11.0, [Event(kind, 3.0, 3.5, 1.0), Event(kind, 3.1, 3.2, 1.0)])
+    after = 3.1 if kind == "cut" else 3.5
+    assert [window.start_s for window in found.windows] == [0.0, after, after + 2.125, after + 4.25]
+
+
+def test_a_stretch_too_short_for_any_window_says_so():
+    found = plan("17x96x128@8", 3.0, [Event("cut", 1.0, 1.04, 2.0)])
+    assert found.windows == []
+    assert [(one.start_s, one.end_s) for one in found.left_out] == [(0.0, 1.0), (1.0, 3.0)]
+    assert "shorter than the 2.12 s" in found.left_out[0].reason
+
+
+def test_a_source_with_fewer_frames_than_the_bucket_has_no_window():
+    found = plan("17x96x128@24", 4.0, fps=12.0)
+    assert found.windows == []
+    assert [one.reason for one in found.left_out] == ["fewer frames than the 24 a second of the bucket"]
+    assert len(plan("17x96x128@12", 4.0, fps=12.0).windows) == 2
+
+
+def test_a_repeated_frame_that_no_moment_takes_does_no_harm():
+    repeat = [Event("freeze", 1.0, 1.0 + 1 / 24, 1 / 24)]
+    assert [window.start_s for window in plan("17x96x128@8", 4.3, repeat).windows] == [0.0, 2.125]
+    longer = [Event("freeze", 1.0, 1.25, 0.25)]
+    found = plan("17x96x128@8", 4.3, longer)
+    assert len(found.windows) == 1 and found.windows[0].start_s >= 1.0
+    assert found.left_out[0].reason == "repeated frames"
+
+
+def test_a_window_at_the_full_rate_begins_behind_the_repeated_frame():
+    found = plan("17x96x128@24", 2.0, [Event("freeze", 0.25, 0.25 + 1 / 24, 1 / 24)])
+    assert [window.start_s for window in found.windows] == [0.25, round(0.25 + 17 / 24, 6)]
+
+
+def test_a_window_needs_motion_for_long_enough():
+    still = [Event("still", 1.0, 5.0, 0.0)]
+    assert [window.start_s for window in plan("17x96x128@8", 9.0, still).windows] == [0.0, 2.125, 4.25, 6.375]
+    found = plan("17x96x128@8", 9.0, still, motion_share_min=0.5)
+    assert [window.start_s for window in found.windows] == [4.0, 6.125]
+    assert found.left_out[0].reason == "motion in less than 50% of the time"
+
+
+@pytest.mark.parametrize("phase", range(24))
+def test_a_clock_of_milliseconds_gives_every_moment_a_frame_of_its_own(phase):
+    times = np.round(np.arange(phase, phase + 72) / 24, 3)
+    bucket = Bucket.parse("33x96x128@24")
+    found = plan_windows("video", times[0], times[-1] + 1 / 24, 128, 96, [bucket], times)
+    assert len(found.windows) == 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["cut", "gap", "freeze", "still"]), st.floats(0, 12), st.floats(0.05, 2)), max_size=6
+    ),
+    st.sampled_from(BUCKETS[2:]),
+)
+def test_every_window_is_one_coherent_stretch(found, bucket):
+    events = [Event(kind, start, start + length, 1.0) for kind, start, length in found]
+    times = np.arange(12 * 24) / 24
+    result = plan_windows("video", 0.0, 12.0, 128, 96, [bucket], times, events, motion_share_min=0.6)
+    for one, other in itertools.pairwise(result.windows):
+        assert other.start_s >= one.start_s + bucket.frames / bucket.fps - 1e-5
+    for window in result.windows:
+        start, end = window.start_s, window.start_s + bucket.frames / bucket.fps
+        assert len(set(frames_on_screen(times, window.times_s))) == bucket.frames
+        for event in events:
+            if event.kind == "cut":
+                assert not start + 1e-5 < event.start_s < end - 1e-5
+            if event.kind == "gap":
+                assert event.end_s <= start + 1e-5 or event.start_s >= end - 1e-5
+    for one in result.left_out:
+        assert 0 <= one.start_s < one.end_s <= 12.0 + 1e-6
+        assert one.reason
