@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vid_assets.config import ConfigError
+from vid_assets.curation_commands import add_commands
 from vid_assets.errors import mendable_errors
 from vid_assets.project import Project
 
@@ -49,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="one JSON object a line")
     status.add_argument("--all", action="store_true", help="list what is fresh too")
     status.set_defaults(run=_status)
+    add_commands(commands)
+    migrate = commands.add_parser("migrate", help="bring the tables of an older release to this one")
+    migrate.set_defaults(run=_migrate)
     return parser
 
 
@@ -114,6 +118,14 @@ def _status(project: Project, options: argparse.Namespace) -> int:
             else f"{unsettled} asset partitions are not fresh; `vid-assets run` runs them"
         )
     return FAILED if unsettled else OK
+
+
+def _migrate(project: Project, options: argparse.Namespace) -> int:
+    from vid_assets.store.migration import migrate
+
+    for line in migrate(project.store) or ["nothing to migrate"]:
+        print(line)
+    return OK
 
 
 def _need_dagster_home() -> None:

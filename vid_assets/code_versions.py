@@ -12,6 +12,7 @@ from vid_assets.curation.policy import POLICY_VERSION
 from vid_assets.curation.scores import SCORES_VERSION
 from vid_assets.curation.shots import SHOTS_VERSION
 from vid_assets.encoding.content_key import LATENTS_VERSION
+from vid_assets.encoding.windows import WINDOWS_VERSION
 from vid_assets.footage.probe import PROBE_VERSION
 from vid_assets.steps.versions import CAPTIONS_VERSION, SOURCES_VERSION, TRAINING_SET_VERSION
 
@@ -25,7 +26,7 @@ CAPTIONS = CAPTIONS_VERSION
 TEXT = TEXT_CODE_VERSION
 DUPLICATES = DUPLICATES_VERSION
 VAE = "1"
-LATENTS = f"{LATENTS_VERSION}.{VAE_CODE_VERSION}"
+LATENTS = f"{LATENTS_VERSION}.{VAE_CODE_VERSION}.{WINDOWS_VERSION}"
 TRAINING_SET = TRAINING_SET_VERSION
 TRAIN = TRAIN_CODE_VERSION
 EVALUATE = EVALUATE_CODE_VERSION

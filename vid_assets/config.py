@@ -55,16 +55,33 @@ class Ingest(Section):
     readable_share_min: Fraction = Field(0.5, description="a batch with fewer readable files stops there")
 
 
+class Decoding(Section):
+    """What reading one file may cost, in a process of its own, before it is given up as a row with that reason.
+
+    A file that failed by a limit is tried again once that limit is raised.
+    """
+
+    memory_gb: float = Field(6.0, ge=0.5, description="memory that reading a file may take, beside the code itself")
+    max_pixels: int = Field(120_000_000, ge=1, description="width x height of a picture as displayed")
+    max_hours: float = Field(48.0, gt=0, description="length that a header may claim")
+    stall_s: float = Field(120.0, gt=0, description="seconds without a packet or frame")
+    time_limit_s: float = Field(1800.0, gt=0, description="seconds for a file, besides 20 for each second of footage")
+
+
 class Shots(Section):
     """Where a source is divided into clips. Adaptive threshold, window and length as swept for PySceneDetect."""
 
-    splitter: Literal["adaptive", "none"] = "adaptive"
+    splitter: Literal["adaptive", "transnet", "none"] = Field(
+        "adaptive", description="transnet needs the extra of that name; none is for footage that is cut already"
+    )
     adaptive_threshold: float = Field(3.5, gt=0)
     adaptive_window: int = Field(3, ge=1, description="frames on each side")
-    min_content_delta: float = Field(15.0, ge=0, description="mean HSV difference a cut has at least, 0-255")
-    fade_luma: float = Field(12.0, ge=0, le=255, description="frames with a mean luma below are in a fade")
-    trim_s: float = Field(0.1, ge=0, description="left out on each side of a cut")
+    min_content_delta: float = Field(15.0, ge=0, description="mean difference a cut has at least, 0-255")
+    fade_luma: float = Field(12.0, ge=0, le=255, description="luma up to which a plain picture is black, 0-255")
+    transnet_threshold: float = Field(0.5, gt=0, lt=1, description="probability from which a frame is in a transition")
+    trim_s: float = Field(0.1, ge=0, description="left out on each side of a cut or transition")
     max_clip_s: float = Field(16.0, gt=0, description="longer shots are divided, never rejected")
+    divide_slack: Fraction = Field(0.25, description="room to divide where motion is least, as a share of a clip")
 
 
 class Policy(Section):
@@ -88,16 +105,18 @@ class Policy(Section):
     black_share_max: float | None = Field(0.05, ge=0, le=1)
     clipped_share_max: float | None = Field(0.05, ge=0, le=1)
     sharpness_min: float | None = Field(60.0, ge=0)
-    motion_min: float | None = Field(0.0005, ge=0)
-    motion_max: float | None = Field(0.10, ge=0)
+    motion_min: float | None = Field(0.0001, ge=0)
+    motion_max: float | None = Field(0.15, ge=0)
+    motion_share_min: float | None = Field(0.25, ge=0, le=1)
+    shake_max: float | None = Field(0.004, ge=0)
     shot_rate_max: float | None = Field(0.85, gt=0)
     kept_area_min: float | None = Field(0.6, ge=0, le=1)
 
 
 class Duplicates(Section):
-    """Near duplicates: clips whose perceptual hashes differ in at most `max_distance` of 64 bits."""
+    """Near duplicates: clips whose perceptual hashes differ in at most `max_distance` of 64 bits, most of the time."""
 
-    max_distance: int = Field(6, ge=0, le=16)
+    max_distance: int = Field(6, ge=0, le=7)
 
 
 class ModelSource(Section):
@@ -133,6 +152,12 @@ class Encoding(Section):
     flush_rows: int = Field(64, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1, description="torch threads; null leaves torch's choice")
+
+
+class Windows(Section):
+    """Which stretches of a kept clip become training samples; no cut, gap or repeated frame lies inside any."""
+
+    motion_share_min: Fraction | None = Field(0.5, description="share of a window's time in which something moves")
 
 
 _BUCKET = re.compile(r"^(\d+)x(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?$")
@@ -282,12 +307,14 @@ class Config(Section):
     sources: tuple[Source, ...] = Field(min_length=1)
     batching: Batching = Batching()
     ingest: Ingest = Ingest()
+    decoding: Decoding = Decoding()
     shots: Shots = Shots()
     policy: Policy = Policy()
     duplicates: Duplicates = Duplicates()
     vae: Vae
     text_encoder: TextEncoder | None = None
     encoding: Encoding = Encoding()
+    windows: Windows = Windows()
     stages: tuple[Stage, ...] = Field(min_length=1)
     experiments: dict[Name, Experiment] = Field(min_length=1)
     train: Train = Train()

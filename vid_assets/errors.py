@@ -9,6 +9,7 @@ def mendable_errors() -> tuple[type[Exception], ...]:
     """The classes, imported when they are asked for."""
     from model.errors import ModelError
     from model.weights import WeightsError
+    from vid_assets.curation.transnet import MissingExtraError
     from vid_assets.footage.listing import ListingError
     from vid_assets.footage.membership import ShrunkListingError
     from vid_assets.footage.opening import ChangedSinceScanError
@@ -19,5 +20,5 @@ def mendable_errors() -> tuple[type[Exception], ...]:
 
     return (
         ConfigError, UpstreamMissingError, ListingError, ShrunkListingError, ChangedSinceScanError, StoreError,
-        StaleInputsError, TrainingError, ModelError, WeightsError,
+        StaleInputsError, TrainingError, ModelError, WeightsError, MissingExtraError,
     )  # fmt: skip

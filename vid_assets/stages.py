@@ -176,10 +176,23 @@ def _vae_weights(project: Project, partition: str | None) -> dict[str, str]:
 # --- what of the config enters
 
 
+def _decoding_limits(config: Config, partition: str | None) -> dict[str, Any]:
+    """Raised, what failed by them is tried again; what was read stands in any case."""
+    return {"decoding": config.decoding.model_dump()}
+
+
+def _measuring(config: Config, partition: str | None) -> dict[str, Any]:
+    from vid_assets.curation.groups import GROUPS, wanted_groups
+
+    extra = {name: version for name, version in wanted_groups(config.shots).items() if name not in GROUPS}
+    return _decoding_limits(config, partition) | ({"optional groups": extra} if extra else {})
+
+
 def _latent_config(config: Config, partition: str | None) -> dict[str, Any]:
     return {
         "buckets": [bucket.name for bucket in config.buckets],
         "posterior": config.encoding.posterior,
+        "windows": config.windows.model_dump(),
         "vae": config.vae.model_dump(include={"family", "dtype", "tiling"}),
     }
 
@@ -217,8 +230,16 @@ def all_stages(config: Config) -> dict[str, Stage]:
     """Every stage by name, in an order in which inputs come first."""
     stages = [
         Stage("source_files", code.SOURCES, None, _by_step("sources")),
-        Stage("raw_videos", code.VIDEOS, "batch", _table("videos"), slices=_batch_files),
-        Stage("frame_stats", code.FRAME_STATS, "batch", _table("frame_stats"), ("raw_videos",), slices=_present),
+        Stage("raw_videos", code.VIDEOS, "batch", _table("videos"), config=_decoding_limits, slices=_batch_files),
+        Stage(
+            "frame_stats",
+            code.FRAME_STATS,
+            "batch",
+            _table("frame_stats"),
+            ("raw_videos",),
+            config=_measuring,
+            slices=_present,
+        ),
         Stage(
             "clips",
             code.SHOTS,

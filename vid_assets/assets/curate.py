@@ -60,9 +60,9 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
         def asset(
             context: dg.AssetExecutionContext, config: StageConfig, project: dg.ResourceParam[Project]
         ) -> dg.MaterializeResult:
-            from vid_assets.steps import curation
+            from vid_assets.steps import curation, frame_stats
 
-            step = getattr(curation, name)
+            step = getattr(frame_stats if name == "frame_stats" else curation, name)
             return execute(
                 context,
                 project,
@@ -86,14 +86,15 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
     def duplicates(
         context: dg.AssetExecutionContext, config: StageConfig, project: dg.ResourceParam[Project]
     ) -> dg.MaterializeResult:
-        from vid_assets.steps import curation
+        from vid_assets.steps.duplicates import duplicates
 
         return execute(
             context,
             project,
             "duplicates",
-            lambda project, _, progress: curation.duplicates(project, config.force, progress),
+            lambda project, _, progress: duplicates(project, config.force, progress),
             force=config.force,
+            views=_pairs,
             table="duplicates",
         )
 
@@ -101,7 +102,14 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
 
 
 def _sheets(project: Project, batch: str | None, facts: Mapping[str, Any], redraw: bool) -> Mapping[str, Any]:
-    """Contact sheets of kept and of rejected clips, and the funnel, as metadata."""
+    """Contact sheets of kept and of rejected clips, score histograms, and the funnel, as metadata."""
     from vid_assets.steps.curation_views import curation_views
 
     return {name: dg.MetadataValue.md(text) for name, text in curation_views(project, str(batch), redraw).items()}
+
+
+def _pairs(project: Project, batch: str | None, facts: Mapping[str, Any], redraw: bool) -> Mapping[str, Any]:
+    """Each clip that lost beside the one that it lost to, and the funnel of all batches, as metadata."""
+    from vid_assets.steps.curation_views import duplicate_views
+
+    return {name: dg.MetadataValue.md(text) for name, text in duplicate_views(project, redraw).items()}

@@ -64,7 +64,7 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
                 description=f"At least {least:.0%} of the batch's files are videos or stills that can be opened.",
             )
         ],
-        description="Hashes each file and reads its header; decodes nothing. Byte-identical files are one video.",
+        description="Hashes each file, reads its header and first frame. Byte-identical files are one video.",
     )
     def raw_videos(
         context: dg.AssetExecutionContext, config: StageConfig, project: dg.ResourceParam[Project]

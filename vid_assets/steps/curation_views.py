@@ -1,79 +1,220 @@
-"""What a person looks at to trust the curation of a batch: contact sheets of kept and rejected clips, the funnel."""
+"""What a person looks at to trust the curation: sheets by reason, score histograms with their limits, the funnel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from vid_assets.curation.policy import RULES
+from vid_assets.curation.tuning import Flip
 from vid_assets.project import Project
-from vid_assets.steps.curation import thumbnails
-from vid_assets.store.tables import Row, equals
+from vid_assets.stages import presence
+from vid_assets.steps.frame_stats import thumbnails
+from vid_assets.store.tables import Row, equals, one_of
+from vid_assets.views.sheets import Section, Tile
+
+_OPS = {rule.name: rule.op for rule in RULES}
+_KEPT_SHOWN, _COLUMNS = 24, 6
 
 
 def curation_views(project: Project, batch: str, redraw: bool) -> dict[str, str]:
-    """Markdown by title. The pictures lie in `views/<batch>/` below the home, and drawn on `redraw` or if missing."""
-    where = equals("ingest_batch", batch)
-    verdicts = project.store.read("verdicts", where)
-    rejected = [row for row in verdicts if not row["accepted"]]
-    kept = [row for row in verdicts if row["accepted"]]
+    """Markdown by title. The pictures lie in `views/<batch>/` below the home; drawn on `redraw`, or if missing."""
     folder = project.folder("views", batch)
-    shown = {}
-    for title, rows in (("kept clips", kept), ("rejected clips", rejected)):
-        draw = partial(_sheet, project, batch, title, rows)
-        shown[title] = _picture(folder / f"{title.replace(' ', '_')}.jpg", title, redraw, draw)
-    shown["funnel"] = _picture(folder / "funnel.png", "funnel", redraw, lambda: _funnel(project, where, verdicts))
-    return shown
+    batch_of = partial(_Batch, project, batch)
+    drawings: dict[str, tuple[str, Callable[[], bytes]]] = {
+        "funnel": ("funnel.png", lambda: _funnel(project, batch)),
+        "kept clips": ("kept_clips.jpg", lambda: batch_of().kept()),
+        "rejected clips": ("rejected_clips.jpg", lambda: batch_of().rejected()),
+        "scores": ("scores.png", lambda: batch_of().scores()),
+    }
+    return {title: _picture(folder / name, title, redraw, draw) for title, (name, draw) in drawings.items()}
 
 
-def _sheet(project: Project, batch: str, title: str, rows: list[Row]) -> bytes:
-    from vid_assets.views.sheets import contact_sheet
+def duplicate_views(project: Project, redraw: bool) -> dict[str, str]:
+    """The funnel of all batches, and each clip that lost beside the one that it lost to, as Markdown by title."""
+    folder = project.folder("views", "all")
+    drawings: dict[str, tuple[str, Callable[[], bytes]]] = {
+        "funnel": ("funnel.png", lambda: _funnel(project, None)),
+        "duplicates": ("duplicates.jpg", lambda: _pairs(project)),
+    }
+    return {title: _picture(folder / name, title, redraw, draw) for title, (name, draw) in drawings.items()}
 
-    clips = {row["clip_id"]: row for row in project.store.read("clips", equals("ingest_batch", batch))}
-    names = _names(project)
-    ordered = sorted(
-        (row for row in rows if row["clip_id"] in clips),
-        key=lambda row: (names.get(clips[row["clip_id"]]["video_id"], ""), clips[row["clip_id"]]["start_s"]),
-    )
-    pictures = thumbnails(project, (clips[row["clip_id"]]["video_id"] for row in ordered))
-    tiles = []
-    for row in ordered:
-        clip = clips[row["clip_id"]]
-        lines = [names.get(clip["video_id"], "?")]
+
+def flips_sheet(project: Project, flips: Sequence[Flip]) -> bytes:
+    """The clips that other limits would win or lose, by reason, as JPEG bytes."""
+    from vid_assets.views.sheets import sectioned_sheet
+
+    show = _Pictures(project, (flip.clip.video_id for flip in flips))
+    sections = []
+    for kept, word in ((True, "gained"), (False, "lost")):
+        for reason in sorted({reason for flip in flips if flip.kept == kept for reason in flip.reasons}):
+            chosen = [flip for flip in flips if flip.kept == kept and reason in flip.reasons]
+            tiles = [
+                show.tile(vars(flip.clip), [_reason(vars(failure)) for failure in flip.failures])
+                for flip in chosen[:_COLUMNS]
+            ]
+            sections.append(Section(f"{word}: {reason}, {len(chosen)} clips", tiles, len(chosen)))
+    return sectioned_sheet(sections, _COLUMNS, "what would flip")
+
+
+class _Batch:
+    """The judged clips of one batch."""
+
+    def __init__(self, project: Project, batch: str) -> None:
+        here = equals("ingest_batch", batch)
+        self._project, self._batch = project, batch
+        self._clips = {row["clip_id"]: row for row in project.store.read("clips", here)}
+        self._verdicts = [row for row in project.store.read("verdicts", here) if row["clip_id"] in self._clips]
+
+    def kept(self) -> bytes:
+        from vid_assets.views.sheets import contact_sheet
+
+        kept = [self._clips[row["clip_id"]] for row in self._verdicts if row["accepted"]]
+        show = _Pictures(self._project, (clip["video_id"] for clip in kept))
+        kept.sort(key=lambda clip: (show.name(clip), clip["start_s"]))
+        tiles = [show.tile(clip) for clip in kept[:_KEPT_SHOWN]]
+        title = f"kept clips of {self._batch}: {len(kept)}" + _first(len(tiles), len(kept))
+        return contact_sheet(tiles, columns=_COLUMNS, title=title, most=_KEPT_SHOWN)
+
+    def rejected(self) -> bytes:
+        """A section for each rule, the most frequent first, and in it the clips nearest to the limit first."""
+        from vid_assets.views.sheets import sectioned_sheet
+
+        by_rule: dict[str, list[tuple[Row, Row]]] = {}
+        for row in self._verdicts:
+            for failure in row["failures"]:
+                by_rule.setdefault(failure["rule"], []).append((row, failure))
+        chosen = {rule: sorted(found, key=_from_limit)[:_COLUMNS] for rule, found in by_rule.items()}
+        show = _Pictures(
+            self._project, {self._clips[row["clip_id"]]["video_id"] for found in chosen.values() for row, _ in found}
+        )
+        sections = []
+        for rule, found in sorted(by_rule.items(), key=lambda item: (-len(item[1]), item[0])):
+            tiles = []
+            for row, failure in chosen[rule]:
+                others = [_reason(one) for one in row["failures"] if one["rule"] != rule]
+                tiles.append(show.tile(self._clips[row["clip_id"]], [_reason(failure), *others]))
+            nearest = ", the nearest to the limit first" if len(found) > 1 else ""
+            sections.append(Section(f"{rule}: {len(found)} clips{nearest}", tiles, len(found)))
+        rejected = sum(not row["accepted"] for row in self._verdicts)
+        return sectioned_sheet(sections, _COLUMNS, f"rejected clips of {self._batch}: {rejected}, by reason")
+
+    def scores(self) -> bytes:
+        from vid_assets.views.plots import Distribution, histograms
+
+        policy, clips = self._project.config.policy, self._clips
+        columns = sorted({rule.metric for rule in RULES})
+        rows = self._project.store.read("clip_scores", equals("ingest_batch", self._batch), ["clip_id", *columns])
+        shown = []
+        for rule in RULES:
+            limit = getattr(policy, rule.name)
+            values = [row[rule.metric] for row in rows if clips.get(row["clip_id"], {}).get("kind") in rule.kinds]
+            if values:
+                op = rule.op if limit is not None else None
+                shown.append(Distribution(rule.name, values, rule.unit, limit, op))
+        return histograms(shown or [Distribution("no clips", [])], columns=4)
+
+
+class _Pictures:
+    """Tiles of clips: the stored thumbnail nearest to the middle of each, with its name and times."""
+
+    def __init__(self, project: Project, video_ids: Iterable[str]) -> None:
+        wanted = sorted(set(video_ids))
+        self._names = file_names(project, wanted)
+        self._thumbnails = thumbnails(project, wanted)
+
+    def name(self, clip: Mapping[str, Any]) -> str:
+        return self._names.get(clip["video_id"], "?")
+
+    def tile(self, clip: Mapping[str, Any], reasons: Sequence[str] = ()) -> Tile:
+        lines = [self.name(clip)]
         if clip["kind"] == "video":
             lines.append(f"{clip['start_s']:.2f}-{clip['end_s']:.2f} s")
-        lines += [_reason(failure) for failure in row["failures"]]
-        tiles.append((_nearest(pictures.get(clip["video_id"], []), (clip["start_s"] + clip["end_s"]) / 2), lines))
-    # with reasons to read below them, fewer pictures fit
-    columns, most = (4, 16) if any(row["failures"] for row in rows) else (6, 24)
-    return contact_sheet(tiles, columns=columns, title=f"{title} of {batch}: {len(rows)}", most=most)
+        stored = self._thumbnails.get(clip["video_id"], [])
+        middle = (clip["start_s"] + clip["end_s"]) / 2
+        picture = min(stored, key=lambda one: abs(one["time_s"] - middle))["jpeg"] if stored else None
+        return picture, [*lines, *reasons]
 
 
-def _names(project: Project) -> dict[str, str]:
+def file_names(project: Project, video_ids: Iterable[str]) -> dict[str, str]:
     """The file name of each video: that of its first source."""
     names: dict[str, str] = {}
-    for row in sorted(project.store.read("sources"), key=lambda row: (row["ingest_batch"], row["uri"])):
-        if row["video_id"]:
-            names.setdefault(row["video_id"], Path(row["uri"]).name)
+    wanted = one_of("video_id", sorted(set(video_ids)))
+    rows = project.store.read("sources", wanted, ["uri", "video_id", "ingest_batch", "state"])
+    for row in sorted(rows, key=lambda row: (row["state"] != "present", row["ingest_batch"], row["uri"])):
+        names.setdefault(row["video_id"], Path(row["uri"]).name)
     return names
 
 
-def _reason(failure: Row) -> str:
+def _from_limit(found: tuple[Row, Row]) -> float:
+    value, limit = found[1]["value"], found[1]["limit"]
+    return float("inf") if value is None else abs(value - limit)
+
+
+def _reason(failure: Mapping[str, Any]) -> str:
     rule = failure["rule"]
-    return f"✗ {rule}" if failure["value"] is None else f"✗ {rule}: {failure['value']:.3g} ({failure['limit']:.3g})"
+    if failure["value"] is None:
+        return f"✗ {rule}"
+    return f"✗ {rule}: {failure['value']:.3g}, {_OPS.get(rule, '')} {failure['limit']:.3g}"
 
 
-def _nearest(pictures: list[Row], time_s: float) -> bytes | None:
-    return min(pictures, key=lambda one: abs(one["time_s"] - time_s))["jpeg"] if pictures else None
+def _first(shown: int, total: int) -> str:
+    return f", the first {shown}" if shown < total else ""
 
 
-def _funnel(project: Project, where: str, verdicts: list[Row]) -> bytes:
+def _funnel(project: Project, batch: str | None) -> bytes:
+    """What each step leaves, in files or clips and in hours of video."""
     from vid_assets.views.plots import funnel
 
-    videos = project.store.count("videos", where)
-    readable = project.store.count("videos", where + " AND status = 'ok'")
-    kept = sum(row["accepted"] for row in verdicts)
-    return funnel([("files", videos), ("readable", readable), ("clips", len(verdicts)), ("kept", kept)])
+    store, here, where = project.store, set(presence(project, batch)), equals("ingest_batch", batch)
+    videos = [
+        row for row in store.read("videos", where, ["video_id", "status", "duration_s"]) if row["video_id"] in here
+    ]
+    columns = ["clip_id", "video_id", "start_s", "end_s"]
+    clips = [row for row in store.read("clips", where, columns) if row["video_id"] in here]
+    accepted = {row["clip_id"] for row in store.read("verdicts", where + " AND accepted", ["clip_id"])}
+    kept = [row for row in clips if row["clip_id"] in accepted]
+    steps = [
+        ("files", len(videos), sum(row["duration_s"] or 0 for row in videos) / 3600),
+        ("readable", *_readable(videos)),
+        ("clips", len(clips), _hours(clips)),
+        ("kept by the rules", len(kept), _hours(kept)),
+    ]
+    if batch is None:
+        lost = {row["clip_id"] for row in store.read("duplicates", columns=["clip_id"])}
+        unique = [row for row in kept if row["clip_id"] not in lost]
+        steps.append(("without duplicates", len(unique), _hours(unique)))
+    return funnel(steps)
+
+
+def _readable(videos: Iterable[Row]) -> tuple[int, float]:
+    good = [row for row in videos if row["status"] == "ok"]
+    return len(good), sum(row["duration_s"] or 0 for row in good) / 3600
+
+
+def _hours(clips: Iterable[Row]) -> float:
+    return sum(row["end_s"] - row["start_s"] for row in clips) / 3600
+
+
+def _pairs(project: Project) -> bytes:
+    """Each clip that lost, left, with the one that it lost to, right; the first of them."""
+    from vid_assets.views.sheets import contact_sheet
+
+    found = project.store.read("duplicates")
+    shown = found[: _KEPT_SHOWN // 2]
+    ids = sorted({one for row in shown for one in (row["clip_id"], row["duplicate_of"])})
+    clips = {row["clip_id"]: row for row in project.store.read("clips", one_of("clip_id", ids))}
+    show = _Pictures(project, (clip["video_id"] for clip in clips.values()))
+    tiles = []
+    for row in shown:
+        loser, winner = clips.get(row["clip_id"]), clips.get(row["duplicate_of"])
+        if loser and winner:
+            tiles.append(show.tile(loser, [f"✗ {row['kind']}, {row['distance']} bits"]))
+            tiles.append(show.tile(winner, ["✓ stays"]))
+    title = f"clips that lost to a better copy: {len(found)}" + _first(len(tiles) // 2, len(found))
+    return contact_sheet(tiles, columns=4, title=title, most=len(tiles) or 1)
 
 
 def _picture(path: Path, alt: str, redraw: bool, draw: Callable[[], bytes]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,29 +49,57 @@ def loss_plot(losses: Sequence[float], title: str = "", *, steps: Sequence[int] 
     return _png(figure)
 
 
-def funnel(counts: Sequence[tuple[str, int]], title: str = "") -> bytes:
-    """Bars from top to bottom, one for each (label, number): what each step leaves, and its share of the first.
+def funnel(steps: Sequence[tuple[str, int, float | None]], title: str = "") -> bytes:
+    """Bars from top to bottom, one for each (label, number, hours of video): what each step leaves.
 
-    A number above the first (clips are more than files) has no share.
+    Bars are as long as the hours where every step has them, else as the numbers. Each is labelled with both, and with
+    its share of the first; a value above the first (clips are more than files) has no share.
     """
-    figure, axes = _figure(title, height=0.9 + 0.42 * max(len(counts), 2))
-    if not counts:
+    figure, axes = _figure(title, height=0.9 + 0.42 * max(len(steps), 2))
+    if not steps:
         return _nothing(figure, axes, "nothing counted yet")
-    numbers = [number for _, number in counts]
-    rows = range(len(counts))
-    axes.barh(rows, numbers, color=_MAIN, height=0.68)
-    most = max(*numbers, 1)
-    for row, number in zip(rows, numbers):
-        share = f"  ({number / numbers[0]:.0%})" if row and number <= numbers[0] > 0 else ""
-        axes.text(number + most * 0.01, row, f"{number:,}{share}", va="center", color=_GREY)
-    axes.set_yticks(rows, [label for label, _ in counts])
-    axes.set_xlim(0, most * 1.2)
+    hours = [one[2] for one in steps if one[2] is not None]
+    by_hours = len(hours) == len(steps) and max(hours) > 0
+    lengths = [float(hour or 0) if by_hours else float(number) for _, number, hour in steps]
+    rows = range(len(steps))
+    axes.barh(rows, lengths, color=_MAIN, height=0.68)
+    most = max(lengths) or 1.0
+    for row, (length, (_, number, hour)) in enumerate(zip(lengths, steps)):
+        share = f"  ({length / lengths[0]:.0%})" if row and length <= lengths[0] > 0 else ""
+        words = f"{number:,}" + ("" if hour is None else f", {_duration(hour)}") + share
+        axes.text(length + most * 0.01, row, words, va="center", color=_GREY)
+    axes.set_yticks(rows, [label for label, *_ in steps])
+    axes.set_xlim(0, most * 1.35)
     axes.invert_yaxis()
     axes.grid(False)
     axes.xaxis.set_visible(False)
     axes.spines[["bottom", "left"]].set_visible(False)
     axes.tick_params(left=False)
     return _png(figure)
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The values of one metric, and its limit: `op` is ">=" or "<=", what a good value has to be to it.
+
+    None, and values that are not finite, are no number: they are counted and not drawn.
+    """
+
+    title: str
+    values: Sequence[float | None]
+    unit: str = ""
+    limit: float | None = None
+    op: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.limit is None) != (self.op is None) or self.op not in (None, ">=", "<="):
+            raise ValueError(f"limit and op (>= or <=) belong together, got {self.limit!r} and {self.op!r}")
 
 
 def histogram(
@@ -81,32 +110,48 @@ def histogram(
     limit: float | None = None,
     op: str | None = None,
 ) -> bytes:
-    """How a metric is distributed, with its limit as a line; values that the limit rejects are red.
+    """How a metric is distributed, with its limit as a line; values that the limit rejects are red."""
+    return histograms([Distribution(title, values, unit, limit, op)])
 
-    `op` is ">=" or "<=", what a value has to be to the limit. None and values that are not finite are no number: they
-    are counted in the corner and not drawn.
-    """
-    if (limit is None) != (op is None) or op not in (None, ">=", "<="):
-        raise ValueError(f"limit and op (>= or <=) belong together, got {limit!r} and {op!r}")
-    known = np.array([value for value in values if value is not None and math.isfinite(value)], dtype=float)
-    figure, axes = _figure(title)
+
+def histograms(distributions: Sequence[Distribution], columns: int = 1) -> bytes:
+    """Several of them side by side, row by row."""
+    columns = max(1, min(columns, len(distributions)))
+    rows = -(-len(distributions) // columns)
+    width = 7.2 if columns == 1 else 4.0 * columns
+    figure = Figure(
+        figsize=(width, (3.2 if columns == 1 else 2.3) * max(rows, 1)),
+        dpi=100 if columns == 1 else 80,
+        layout="constrained",
+    )
+    FigureCanvasAgg(figure)
+    for number, one in enumerate(distributions, 1):
+        axes = figure.add_subplot(rows, columns, number)
+        _style(axes, one.title, 11 if columns == 1 else 10)
+        _draw_histogram(axes, one)
+    return _png(figure)
+
+
+def _draw_histogram(axes: Axes, one: Distribution) -> None:
+    known = np.array([value for value in one.values if value is not None and math.isfinite(value)], dtype=float)
     if not len(known):
-        return _nothing(figure, axes, f"none of {len(values)} measured" if len(values) else "no values yet")
-    edges = _edges(known, limit)
-    passes = np.ones(len(known), bool) if limit is None else (known >= limit if op == ">=" else known <= limit)
+        _say(axes, f"none of {len(one.values)} measured" if len(one.values) else "no values yet")
+        return
+    edges = _edges(known, one.limit)
+    limit = one.limit
+    passes = np.ones(len(known), bool) if limit is None else (known >= limit if one.op == ">=" else known <= limit)
     axes.hist(known[passes], bins=edges.tolist(), color=_MAIN)
     axes.hist(known[~passes], bins=edges.tolist(), color=_BAD)
     notes = []
     if limit is not None:
         axes.axvline(limit, color="black", linewidth=1.2, linestyle="--")
-        notes.append(f"{op} {limit:g}: {passes.sum()} of {len(known)} pass")
-    if len(known) < len(values):
-        notes.append(f"{len(values) - len(known)} not measured")
+        notes.append(f"{one.op} {limit:g}: {passes.sum()} of {len(known)} pass")
+    if len(known) < len(one.values):
+        notes.append(f"{len(one.values) - len(known)} not measured")
     axes.set_title("\n".join(notes), loc="right", fontsize=9, color=_GREY)
-    axes.set_xlabel(unit)
+    axes.set_xlabel(one.unit)
     axes.set_ylabel("clips")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    return _png(figure)
 
 
 def _edges(known: np.ndarray, limit: float | None) -> np.ndarray:
@@ -133,19 +178,27 @@ def _figure(title: str, width: float = 7.2, height: float = 3.2) -> tuple[Figure
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#e4e4e2", linewidth=0.7)
-    axes.set_axisbelow(True)
+    _style(axes, title)
     return figure, axes
 
 
+def _style(axes: Axes, title: str, size: int = 11) -> None:
+    axes.set_title(title, loc="left", fontsize=size)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="#e4e4e2", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
 def _nothing(figure: Figure, axes: Axes, words: str) -> bytes:
+    _say(axes, words)
+    return _png(figure)
+
+
+def _say(axes: Axes, words: str) -> None:
     axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=_GREY)
     axes.spines[:].set_visible(False)
     axes.set_xticks([])
     axes.set_yticks([])
-    return _png(figure)
 
 
 def _png(figure: Figure) -> bytes:

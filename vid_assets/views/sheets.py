@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,6 +62,61 @@ def contact_sheet(
         if shown <= 1:
             raise ValueError(f"a contact sheet of one tile needs more than {limit} bytes")
         shown = shown * 2 // 3
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a sheet: its title, the tiles to show first, and how many there are in all."""
+
+    title: str
+    tiles: Sequence[Tile]
+    total: int
+
+
+def sectioned_sheet(
+    sections: Sequence[Section],
+    columns: int = 6,
+    title: str = "",
+    *,
+    tile_width: int = 180,
+    rows: int = 1,
+    limit: int = LIMIT,
+) -> bytes:
+    """Sections one below the other, each a grid of at most `rows` rows of tiles (see `contact_sheet`), as JPEG bytes.
+
+    To fit, pictures get smaller and then fewer in each section; the rest is counted. Raises `ValueError` when not
+    even one tile for each section fits into `limit` bytes.
+    """
+    if not sections:
+        return contact_sheet([], columns, title, limit=limit)
+    opened = [[_open(picture, one.title) for picture, _ in one.tiles[: rows * columns]] for one in sections]
+    lines = [[list(text) for _, text in one.tiles[: rows * columns]] for one in sections]
+    for across in (columns, *(few for few in (4, 2, 1) if few < columns)):
+        for scale in _SCALES:
+            width = round(tile_width * scale)
+            parts = []
+            for section, pictures, texts in zip(sections, opened, lines):
+                shown = min(rows * across, len(pictures))
+                more = section.total - shown
+                parts.append(_grid(pictures[:shown], texts[:shown], across, section.title, width, more))
+            sheet = _stacked(parts, title)
+            for quality in _QUALITIES:
+                data = _jpeg(sheet, quality)
+                if len(data) <= limit:
+                    return data
+    raise ValueError(f"a sheet of {len(sections)} sections with one tile each needs more than {limit} bytes")
+
+
+def _stacked(parts: Sequence[Image.Image], title: str) -> Image.Image:
+    head = 34 if title else 0
+    sheet = Image.new("RGB", (max(part.width for part in parts), head + sum(part.height for part in parts)), _PAPER)
+    if title:
+        _write(ImageDraw.Draw(sheet), (_GAP, _GAP), title, sheet.width - 2 * _GAP, _INK, 19)
+    top = head
+    for part in parts:
+        sheet.paste(part, (0, top))
+        top += part.height
+    return sheet
 
 
 def filmstrip(

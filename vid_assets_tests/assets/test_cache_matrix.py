@@ -239,8 +239,8 @@ def test_a_caption_changes(home, put):
 def test_a_code_version_is_bumped_and_equal_output_stops_there(home, put, monkeypatch, constant, beside, computed):
     made = start(home, put)
     versions = dict(made.versions)
-    monkeypatch.setattr(code_versions, constant, "2")
-    monkeypatch.setattr(beside, "2")
+    monkeypatch.setattr(code_versions, constant, "bumped")
+    monkeypatch.setattr(beside, "bumped")
     assert made.run() == computed
     changed = {name for name in versions if made.versions[name] != versions[name]}
     assert changed == (set() if constant != "POLICY" else {"curated_clips[b00001]"})  # its version is in each verdict
@@ -248,8 +248,8 @@ def test_a_code_version_is_bumped_and_equal_output_stops_there(home, put, monkey
 
 def test_one_group_of_statistics_gets_a_new_version(home, put, monkeypatch):
     made = start(home, put)
-    monkeypatch.setitem(GROUPS, "light", "2")
-    monkeypatch.setattr(code_versions, "FRAME_STATS", "light:2")
+    monkeypatch.setitem(GROUPS, "light", "bumped")
+    monkeypatch.setattr(code_versions, "FRAME_STATS", "light:bumped")
     counts = made.run()
     assert counts["frame_stats[b00001]"] == 3  # one row for each file, the other groups stay
     assert "latents[b00001]" not in counts and "raw_videos[b00001]" not in counts

@@ -66,7 +66,7 @@ def test_a_changed_algorithm_is_noticed_for_its_stages_alone(copy):
 
 
 def test_a_change_in_a_shared_file_is_noticed_in_every_stage_that_uses_it(copy):
-    with (copy / "vid_assets/footage/rotation.py").open("a", encoding="utf-8") as file:
+    with (copy / "vid_assets/footage/geometry.py").open("a", encoding="utf-8") as file:
         file.write("\nSOMETHING = 1\n")
     assert unbumped(copy) == {"raw_videos", "frame_stats", "latents"}
 

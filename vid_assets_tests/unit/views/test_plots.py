@@ -39,11 +39,13 @@ def test_losses_need_a_step_each():
 
 
 def test_a_longer_funnel_is_higher_and_bars_follow_their_numbers():
-    full = _count(_pixels(plots.funnel([("files", 10), ("clips", 10), ("kept", 10)])), (37, 99, 168))
-    less = _count(_pixels(plots.funnel([("files", 10), ("clips", 10), ("kept", 0)])), (37, 99, 168))
+    full = _count(_pixels(plots.funnel([("files", 10, None), ("clips", 10, None), ("kept", 10, None)])), (37, 99, 168))
+    less = _count(_pixels(plots.funnel([("files", 10, None), ("clips", 10, None), ("kept", 0, None)])), (37, 99, 168))
     assert less / full == pytest.approx(2 / 3, abs=0.02)
-    assert len(_pixels(plots.funnel([(str(i), i) for i in range(9)]))) > len(_pixels(plots.funnel([("a", 1)])))
-    _pixels(plots.funnel([("none", 0)]))
+    assert len(_pixels(plots.funnel([(str(i), i, None) for i in range(9)]))) > len(
+        _pixels(plots.funnel([("a", 1, 1.0)]))
+    )
+    _pixels(plots.funnel([("none", 0, 0.0)]))
     _pixels(plots.funnel([]))
 
 
