@@ -41,6 +41,7 @@ def adaptive(path: Path, settings: dict[str, Any]) -> list[int]:
     manager = SceneManager()
     manager.add_detector(AdaptiveDetector(**settings))
     video = open_video(str(path), backend="pyav")
+    av.logging.set_level(av.logging.PANIC)  # PySceneDetect turns it on; of damaged fixtures decoders say much
     manager.detect_scenes(video)
     return [start.frame_num for start, _ in manager.get_scene_list()[1:]]
 

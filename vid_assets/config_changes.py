@@ -73,6 +73,7 @@ def write_changes(path: Path, values: Mapping[tuple[str, str], Any]) -> None:
     Raises `ConfigError` where the file would not be valid any more, and leaves it as it was.
     """
     import os
+    import shutil
 
     from ruamel.yaml import YAML
     from ruamel.yaml.util import load_yaml_guess_indent
@@ -93,6 +94,7 @@ def write_changes(path: Path, values: Mapping[tuple[str, str], Any]) -> None:
         with draft.open("w", encoding="utf-8") as file:
             yaml.dump(data, file)
         load_config(draft)
+        shutil.copymode(path, draft)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

@@ -78,8 +78,9 @@ def _print_tuning(project: Project, changes: Changes, found: Any, gained: int, l
         name = key if section == "policy" else f"{section}.{key}"
         print(f"{name}: {_number(getattr(getattr(project.config, section), key))} -> {_number(value)}")
     before, after = found.before, found.after
-    print(f"clips   {before.clips:,} -> {after.clips:,}   +{gained:,} -{lost:,} (stills among them)")
-    print(f"stills  {before.stills:,} -> {after.stills:,}")
+    kept, then = before.clips + before.stills, after.clips + after.stills
+    print(f"kept    {kept:,} -> {then:,}   +{gained:,} -{lost:,}")
+    print(f"clips   {before.clips:,} -> {after.clips:,}, stills {before.stills:,} -> {after.stills:,}")
     print(f"footage {_duration(before.hours)} -> {_duration(after.hours)}")
     if found.no_latents:
         print(f"latents unknown: {found.no_latents}")
@@ -136,10 +137,12 @@ def _calibrate(project: Project, options: argparse.Namespace) -> int:
         ]
         _table(header, rows)
         print("Each rule is measured on the clips that no other rule rejects.")
-    proposed = {("policy", one.rule.name): one.limit for one in found if one.limit is not None}
-    few = [one.rule.name for one in found if 0 < one.measured < 2 / max(options.reject / 100, 1e-9)]
-    if few and not options.json:
-        print(f"Few clips for {options.reject:g} %: {', '.join(few)}. The proposals rest on one or two of them.")
+    # a rule that was switched off stays off, unless it was asked for
+    on = [one for one in found if one.current is not None or one.rule.name in options.rules]
+    proposed = {("policy", one.rule.name): one.limit for one in on if one.limit is not None}
+    fewest = min((one.measured for one in found if one.measured), default=0)
+    if fewest * options.reject / 100 < 2 and proposed and not options.json:
+        print(f"{fewest} clips are few for {options.reject:g} %: such a limit rests on one or two of them.")
     if options.write:
         _write(proposed)
     elif not options.json and proposed:

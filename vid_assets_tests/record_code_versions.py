@@ -49,6 +49,7 @@ COVERED: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "vid_assets/curation/groups.py",
             "vid_assets/curation/hashing.py",
+            "vid_assets/curation/lanes.py",
             "vid_assets/curation/measures/base.py",
             "vid_assets/curation/measures/change.py",
             "vid_assets/curation/measures/light.py",

@@ -105,11 +105,11 @@ def _sheets(project: Project, batch: str | None, facts: Mapping[str, Any], redra
     """Contact sheets of kept and of rejected clips, score histograms, and the funnel, as metadata."""
     from vid_assets.steps.curation_views import curation_views
 
-    return {name: dg.MetadataValue.md(text) for name, text in curation_views(project, str(batch), redraw).items()}
+    return {name: dg.MetadataValue.md(text) for name, text in curation_views(project, str(batch)).items()}
 
 
 def _pairs(project: Project, batch: str | None, facts: Mapping[str, Any], redraw: bool) -> Mapping[str, Any]:
     """Each clip that lost beside the one that it lost to, and the funnel of all batches, as metadata."""
     from vid_assets.steps.curation_views import duplicate_views
 
-    return {name: dg.MetadataValue.md(text) for name, text in duplicate_views(project, redraw).items()}
+    return {name: dg.MetadataValue.md(text) for name, text in duplicate_views(project).items()}

@@ -3,11 +3,12 @@
 A cut is found as by the AdaptiveDetector of PySceneDetect (`scenedetect/detectors/adaptive_detector.py`): where the
 change into a frame is large, and large against the change around it. The library's detectors are not called, because
 they want the pixels of every frame again, and look one frame back only: a moved threshold would decode all footage
-anew, and a flash or a whip pan would stay a cut. Three things are added to what they do, from stored numbers alone:
+anew, and a flash or a whip pan would stay a cut. Four things are added to what they do, from stored numbers alone:
 
 - The change that remains once motion is undone must stand out as well, so that a jolt of the camera is no cut, and a
   cut inside a fast movement is one.
 - Flashes and strobe lights are taken out first: pictures that turn brighter or darker and come back within 0.4 s.
+- Whip pans are told by their blurred frames.
 - A frame that brings back a picture of shortly before (a decoder that recovers at a key frame) starts no shot.
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from vid_assets.config import Shots
 from vid_assets.curation.groups import GroupStats
-from vid_assets.curation.miniatures import best_alignment, distance, unpack
+from vid_assets.curation.miniatures import best_alignment, distance, inside_bars, unpack
 
 #: A ratio where everything around a frame stands still; the value that AdaptiveDetector gives it.
 _RATIO_LIMIT = 255.0
@@ -32,6 +33,9 @@ _NEARBY_S = 0.25
 _RESIDUAL = 8.0
 _CLEAR_RESIDUAL = 22.0
 _RELIEF = (0.5, 1.7)
+#: Both hold from this mean luma on (0-255), and are less for darker pictures, down to this share.
+_LIGHT = 50.0
+_LEAST_LIGHT = 0.4
 #: The least share of the change that motion leaves unexplained in a cut.
 _UNEXPLAINED = 0.5
 #: A flash: the longest (seconds), the least distance of its brightest picture, how far from the picture before it the
@@ -48,6 +52,14 @@ _FLASH_SIGN = 0.8
 _SAME_SCENE = 0.8
 _SAME_SCENE_CHANGE = 1.6
 _SAME_SCENE_RATIO = 2.0
+#: A frame in a whip pan: how far off sharper frames lie at most (seconds); the share of their detail that it has at
+#: most in one direction, also as a share of what it has in the other, and at least in the other; and the least step on
+#: either side of it, as a share of the largest around.
+_WHIP_S = 0.15
+_SMEAR = 0.65
+_SMEAR_ONE_WAY = 0.9
+_SMEAR_LEFT = 0.2
+_WHIP_STEP = 0.2
 #: A picture that comes back: how far to look (seconds), and its distance as a share of the step that brings it.
 _RECOVERY_S = 1.5
 _RECOVERY_RETURN = 0.55
@@ -59,7 +71,8 @@ class Signals:
 
     times: (N,) seconds. change: (N,) the larger of the differences of colour and of luma to the frame before, 0-255, 0
     for the first. residual: (N,) the part of it that motion does not explain. coarse: (N,) what `residual` is a part
-    of. pictures: (N, 9, 16, 3) uint8 miniatures.
+    of. pictures: (N, h, w, 3) uint8 miniatures, without letterbox bars. detail: (2, N) how
+    much neighbours in the rows and in the columns of a picture differ, 0-255.
     """
 
     times: np.ndarray
@@ -67,6 +80,7 @@ class Signals:
     residual: np.ndarray
     coarse: np.ndarray
     pictures: np.ndarray
+    detail: np.ndarray
 
 
 def as_array(column: list[float | None]) -> np.ndarray:
@@ -85,7 +99,8 @@ def signals(groups: Mapping[str, GroupStats]) -> Signals:
         # Where the flow is lost in fine texture, undoing it adds to the change
         residual=np.minimum(columns["residual"], columns["coarse_change"]),
         coarse=columns["coarse_change"],
-        pictures=unpack(group.miniatures or b""),
+        pictures=inside_bars(unpack(group.miniatures or b"")),
+        detail=np.stack([columns["detail_x"], columns["detail_y"]]),
     )
     return _without_flashes(raw)
 
@@ -96,19 +111,50 @@ def cut_strength(signals: Signals, config: Shots) -> np.ndarray:
         return np.zeros(0)
     window, threshold = config.adaptive_window, config.adaptive_threshold
     change, residual = signals.change, signals.residual
-    clear = np.clip(residual / _CLEAR_RESIDUAL, *_RELIEF)
+    share = _light_share(signals.pictures)
+    least = _RESIDUAL * share
+    clear = np.clip(residual / (_CLEAR_RESIDUAL * share), *_RELIEF)
     ratio = np.minimum(
         adaptive_ratio(signals.times, change, window, config.min_content_delta),
         adaptive_ratio(signals.times, residual, window, _RESIDUAL),
     )
-    magnitude = np.minimum(change / max(config.min_content_delta, 1e-9), residual / _RESIDUAL)
+    magnitude = np.minimum(change / max(config.min_content_delta, 1e-9), residual / least)
     unexplained = residual / np.maximum(signals.coarse, 1e-6) / _UNEXPLAINED
     strength = np.min([ratio * clear / threshold, magnitude, unexplained], axis=0)
     for frame in np.flatnonzero(strength >= 1).tolist():
         if best_alignment(signals.pictures[frame - 1], signals.pictures[frame]) >= _SAME_SCENE:
             clear_enough = max(magnitude[frame] / _SAME_SCENE_CHANGE, ratio[frame] / threshold / _SAME_SCENE_RATIO)
             strength[frame] = min(strength[frame], clear_enough)
+        if in_whip_pan(signals, frame - 1, frame):
+            strength[frame] = 0.0
     return _without_recoveries(signals, strength)
+
+
+def _light_share(pictures: np.ndarray) -> np.ndarray:
+    """How much of ordinary light each frame or the one before has, at most 1: (N,). Less can change in the dark."""
+    luma = pictures[..., 0].mean(axis=(1, 2))
+    return np.clip(np.maximum(luma, np.roll(luma, 1)) / _LIGHT, _LEAST_LIGHT, 1.0)
+
+
+def in_whip_pan(signals: Signals, first: int, last: int) -> bool:
+    """Whether one of the frames `first` to `last` is smeared by a whip pan: sharper ones lie shortly before and after.
+
+    A moving camera takes detail away along its way and leaves the other direction some; a dissolve takes from both
+    alike, and of two sharp shots with a cut between them both are sharp.
+    """
+    times, count = signals.times, len(signals.times)
+    low = int(np.searchsorted(times, times[first] - _WHIP_S))
+    high = int(np.searchsorted(times, times[last] + _WHIP_S, side="right"))
+    amounts = signals.detail[:, low:high]
+    steps = distance(signals.pictures[low + 1 : high], signals.pictures[low : high - 1])
+    for frame in range(max(first, low + 1), min(last + 1, high - 1, count - 1)):
+        here = frame - low
+        around = np.minimum(amounts[:, :here].max(axis=1), amounts[:, here + 1 :].max(axis=1))
+        less, more = np.sort(amounts[:, here] / np.maximum(around, 1e-3)).tolist()
+        moving = min(steps[here - 1], steps[here]) >= _WHIP_STEP * steps.max()
+        if moving and less <= min(_SMEAR, _SMEAR_ONE_WAY * more) and more >= _SMEAR_LEFT:
+            return True
+    return False
 
 
 def adaptive_ratio(times: np.ndarray, change: np.ndarray, window: int, floor: float) -> np.ndarray:

@@ -166,5 +166,10 @@ def _meetings(
     new = (np.diff(meetings[:2], axis=1) != 0).any(axis=0)
     bounds = np.flatnonzero(np.r_[True, new, True]) if meetings.shape[1] else np.zeros(0, dtype=np.int64)
     for start, stop in itertools.pairwise(bounds.tolist()):
-        spans = [np.arange(low, high + 1) for low, high in meetings[2:, start:stop].T]
-        yield int(meetings[0, start]), int(meetings[1, start]), np.unique(np.concatenate(spans))
+        low, high = meetings[2:, start:stop]
+        # Each span adds one where it begins and takes it back after its end; what is covered is over zero
+        lowest = int(low.min())
+        depth = np.zeros(int(high.max()) - lowest + 2, dtype=np.int64)
+        np.add.at(depth, low - lowest, 1)
+        np.add.at(depth, high - lowest + 1, -1)
+        yield int(meetings[0, start]), int(meetings[1, start]), np.flatnonzero(np.cumsum(depth)) + lowest

@@ -13,6 +13,10 @@ import numpy as np
 #: Of a miniature, in pixels; the shape of the source is not kept.
 HEIGHT, WIDTH = 9, 16
 
+#: Luma up to which a row or column may belong to a letterbox bar, and the fewest of them that a picture has inside.
+_BAR_LUMA = 20
+_LEAST_INSIDE = 4
+
 
 def miniature(rgb: np.ndarray) -> np.ndarray:
     """Luma and the two colour differences (Y, Cr, Cb; 0-255) of a picture: (9, 16, 3) uint8."""
@@ -36,22 +40,39 @@ def unpack(data: bytes) -> np.ndarray:
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Mean absolute difference of miniatures (..., 9, 16, 3), 0-255, over the last three axes."""
+    """Mean absolute difference of miniatures (..., h, w, 3), 0-255, over the last three axes."""
     return np.abs(np.subtract(a, b, dtype=np.float32)).mean(axis=(-3, -2, -1))
 
 
+def inside_bars(pictures: np.ndarray) -> np.ndarray:
+    """The miniatures (N, h, w, 3) without the rows and columns at the edges that are black in all of them.
+
+    Bars look alike in any two shots; what is left is less, but it is what the shots show. All where too little is left.
+    """
+    if not len(pictures):
+        return pictures
+    brightest = pictures[..., 0].max(axis=0)
+    rows, columns = (np.flatnonzero(brightest.max(axis=axis) > _BAR_LUMA) for axis in (1, 0))
+    if len(rows) < _LEAST_INSIDE or len(columns) < _LEAST_INSIDE:
+        return pictures
+    return pictures[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
 def best_alignment(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest correlation (-1 to 1) of two miniatures shifted against each other by up to 10 by 3 pixels.
+    """Largest correlation (-1 to 1) of two miniatures (h, w, 3) shifted against each other by up to a third of their
+    height and five eighths of their width.
 
     High for two views of one scene that a camera moved between, low for different scenes. Each of the three channels
     is taken without its mean.
     """
     a, b = a.astype(np.float64), b.astype(np.float64)
+    height, width = a.shape[:2]
+    furthest_y, furthest_x = height // 3, width * 5 // 8
     best = -1.0
-    for dy in range(-3, 4):
-        rows_a, rows_b = _overlap(dy, HEIGHT)
-        for dx in range(-10, 11):
-            columns_a, columns_b = _overlap(dx, WIDTH)
+    for dy in range(-furthest_y, furthest_y + 1):
+        rows_a, rows_b = _overlap(dy, height)
+        for dx in range(-furthest_x, furthest_x + 1):
+            columns_a, columns_b = _overlap(dx, width)
             left, right = a[rows_a, columns_a], b[rows_b, columns_b]
             left, right = left - left.mean(axis=(0, 1)), right - right.mean(axis=(0, 1))
             # The 1 keeps plain pictures, which correlate with nothing, from dividing by zero

@@ -59,7 +59,8 @@ def nearest(clip: Candidate, others: Sequence[Candidate], count: int) -> list[Ne
 def _compare(track: Track, other: Candidate, kind: str) -> Near | None:
     small, large = sorted((track, other.track), key=len)
     offsets = np.arange(-small.overhang, len(large) - len(small) + small.overhang + 1)
-    measured = [(distance, not alike(small, large, offset)) for offset, distance in distances(small, large, offsets)]
+    places, bits = distances(small, large, offsets)
+    measured = list(zip(bits.tolist(), (~alike(small, large, places)).tolist(), strict=True))
     if not measured:
         return None
     distance, differs = min(measured)

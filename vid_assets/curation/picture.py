@@ -44,6 +44,10 @@ class Picture:
         """See `curation.miniatures`: (9, 16, 3) uint8."""
         return miniature(self.rgb)
 
+    def prepare(self) -> None:
+        """Make the pictures that several measures share, so that these may read them from several threads."""
+        _ = self.gray, self.miniature
+
     def sharp(self) -> np.ndarray:
         """Luma at a short side of at most `SHARP_SIDE`; not turned upright, as sharpness does not depend on it."""
         raise NotImplementedError

@@ -55,7 +55,7 @@ RULES: tuple[Rule, ...] = (
     Rule("motion_max", "motion", "<=", _VIDEO, "diagonals", "not a blur of motion, on average", calibrated=True),
     Rule("motion_share_min", "motion_share", ">=", _VIDEO, "", "something moves often enough", calibrated=True),
     Rule("shake_max", "shake", "<=", _VIDEO, "diagonals", "the camera is steady enough", calibrated=True),
-    Rule("shot_rate_max", "shot_rate", "<=", _VIDEO, "shots/s", "the source is no rapid montage"),
+    Rule("shot_rate_max", "shot_rate", "<=", _VIDEO, "cuts/s", "the source is no rapid montage"),
     Rule("kept_area_min", "kept_area", ">=", _ALL, "", "the letterbox leaves most of the picture"),
 )
 

@@ -54,7 +54,7 @@ METRICS: dict[str, str] = {
     "motion_peak": "largest 99th percentile of that flow",
     "motion_share": "motion completeness: share of the time in which something moves, 0-1",
     "shake": "distance of the camera from its smoothed path in the worst 1.5 seconds, over the frame diagonal",
-    "shot_rate": "shots per second in the source, by the standard detector",
+    "shot_rate": "changes of shot per second in the source, by the standard detector; 0 for a single shot",
     "kept_area": "share of the picture that the letterbox crop keeps, 0-1",
 }
 
@@ -214,5 +214,5 @@ def _bits_per_pixel(sizes: np.ndarray, video: Mapping[str, Any]) -> float | None
 def _shot_rate(source: Source) -> float | None:
     if len(source.times) < 2:
         return None
-    shots = np.count_nonzero(source.cuts >= 1) + 1
-    return float(shots / (source.edges[-1] - source.times[0]))
+    # Changes, not shots: a single shot is no montage however short the file is
+    return float(np.count_nonzero(source.cuts >= 1) / (source.edges[-1] - source.times[0]))

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vid_assets.config import Decoding
 from vid_assets.curation.groups import ALL_GROUPS, GroupStats
+from vid_assets.curation.lanes import Lanes
 from vid_assets.curation.measures import MEASURES, Measure
-from vid_assets.curation.picture import Picture, Scaler, StillPicture, VideoPicture
+from vid_assets.curation.picture import Scaler, StillPicture, VideoPicture
 from vid_assets.footage.checksums import Checked, check_clusters
 from vid_assets.footage.geometry import orientation
 from vid_assets.footage.isolation import UnfinishedError, claimed_seconds, isolated
 from vid_assets.footage.reader import DecodeError, VideoReader
 from vid_assets.footage.stills import read_image
+
+if TYPE_CHECKING:
+    import av
 
 
 def measure(path: str, video: Mapping[str, Any], groups: Collection[str]) -> dict[str, GroupStats]:
@@ -79,11 +83,6 @@ def _group(name: str, item: Measure, proof: GroupStats) -> GroupStats:
     return result
 
 
-def _feed(measures: Mapping[str, Measure], picture: Picture) -> None:
-    for item in measures.values():
-        item.add(picture)
-
-
 def _still(path: str, measures: Mapping[str, Measure]) -> GroupStats:
     proof = GroupStats("proof", ALL_GROUPS["proof"], stats={"corrupt": [], "bytes": []})
     try:
@@ -91,7 +90,8 @@ def _still(path: str, measures: Mapping[str, Measure]) -> GroupStats:
     except DecodeError as error:
         proof.status, proof.error, proof.decoded_ratio = "failed", error.reason, 0.0
         return proof
-    _feed(measures, StillPicture(image))
+    for item in measures.values():
+        item.add(StillPicture(image))
     proof.timestamps, proof.stats = [0.0], {"corrupt": [0.0], "bytes": [None]}
     proof.decoded_ratio, proof.corrupt_frames, proof.packet_errors = 1.0, 0, 0
     proof.packet_hash = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
@@ -111,19 +111,19 @@ def _video(path: str, video: Mapping[str, Any], measures: Mapping[str, Measure])
     misplaced = 0
     error = None
     try:
-        for frame in reader.av_frames():
-            time_s = frame.time
-            if time_s is None or frame.pts is None or (timestamps and time_s <= timestamps[-1]):
-                misplaced += 1
-                continue
-            if not timestamps and orientation(frame) != turn:
-                error = f"frames ask to be {_turned(*orientation(frame))}, the header to be {_turned(*turn)}"
-            timestamps.append(time_s)
-            stamps.append(frame.pts)
-            flagged.append(frame.is_corrupt)
-            keys.append(frame.key_frame)
-            if measures:
-                _feed(measures, VideoPicture(frame, time_s, scaler))
+        with Lanes(measures) as lanes:
+            for frame in reader.av_frames():
+                time_s = frame.time
+                if time_s is None or frame.pts is None or (timestamps and time_s <= timestamps[-1]):
+                    misplaced += 1
+                    continue
+                if not timestamps and orientation(frame) != turn:
+                    error = f"frames ask to be {_turned(*orientation(frame))}, the header to be {_turned(*turn)}"
+                timestamps.append(time_s)
+                stamps.append(frame.pts)
+                flagged.append(frame.is_corrupt)
+                keys.append(frame.key_frame)
+                lanes.feed(VideoPicture(frame, time_s, scaler), _frame_bytes(frame))
     except MemoryError:  # libav's is an FFmpegError as well
         raise
     except av.FFmpegError as problem:
@@ -142,6 +142,10 @@ def _video(path: str, video: Mapping[str, Any], measures: Mapping[str, Measure])
     proof.error = error or _complaint(reader, timestamps, misplaced, corrupt, checked)
     proof.status = "failed" if proof.error else "ok"
     return proof
+
+
+def _frame_bytes(frame: av.VideoFrame) -> int:
+    return sum(plane.buffer_size for plane in frame.planes)
 
 
 def _turned(rotation: int, mirrored: bool) -> str:

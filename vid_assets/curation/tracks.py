@@ -9,8 +9,7 @@ prove them; its exact copies have equal packets.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -167,15 +166,13 @@ def covered(small: Track, large: Track, offsets: np.ndarray, limit: int) -> int 
 
     The distance is the least of all offsets at which it is within `limit` and the light rises and falls alike.
     """
-    best = None
-    for offset, distance in distances(small, large, offsets):
-        if distance <= limit and (best is None or distance < best) and alike(small, large, offset):
-            best = distance
-    return best
+    # First what is quick to tell of all places, and what other takes of the same scene fail
+    _, bits = distances(small, large, offsets[alike(small, large, offsets)])
+    return int(bits.min()) if (bits <= limit).any() else None
 
 
-def distances(small: Track, large: Track, offsets: np.ndarray) -> Iterator[tuple[int, int]]:
-    """(offset, distance in bits, 0-64) for those of `offsets` at which `small` lies within `large`.
+def distances(small: Track, large: Track, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Those of `offsets` at which `small` lies within `large`, and the distance at each, in bits, 0-64.
 
     The distance is that which two thirds of the samples keep. A sample is compared with the three around its
     place, as the two tracks need not be sampled at the same moments; where only one picture is flat, it is 64.
@@ -189,23 +186,40 @@ def distances(small: Track, large: Track, offsets: np.ndarray) -> Iterator[tuple
         near = np.clip(place + shift, 0, room - 1)
         there = np.bitwise_count(large.hashes[near] ^ small.hashes)
         bits = np.minimum(bits, np.where(large.known[near], there, 64))
-    for offset, here, row in zip(offsets.tolist(), compared, bits, strict=True):
-        kept = np.sort(row[here])
-        if 2 * len(kept) >= count:
-            most, nearly_all = (int(kept[math.ceil(share * len(kept)) - 1]) for share in (_AGREEING, _NEARLY_ALL))
-            yield offset, max(most, nearly_all - _MORE_BITS)
+    number = compared.sum(axis=1)
+    enough = 2 * number >= count
+    # What is not compared comes last
+    ordered = np.sort(np.where(compared, bits, 255)[enough], axis=1)
+    rows = np.arange(len(ordered))
+    most, nearly_all = (
+        ordered[rows, np.ceil(share * number[enough]).astype(int) - 1].astype(int) for share in (_AGREEING, _NEARLY_ALL)
+    )
+    return offsets[enough], np.maximum(most, nearly_all - _MORE_BITS)
 
 
-def alike(small: Track, large: Track, offset: int) -> bool:
-    """Whether the light of the quarters rises and falls alike where `small` lies `offset` samples into `large`."""
-    start, stop = max(0, -offset), min(len(small), len(large) - offset)
-    one, other = small.quarters[start:stop], large.quarters[start + offset : stop + offset]
-    count = len(one)
-    one, other = one - np.add.reduce(one) / count, other - np.add.reduce(other) / count
-    low, high = sorted((float(np.vdot(one, one)) / one.size, float(np.vdot(other, other)) / one.size))
-    if low < _STILL**2 or high > _SWING**2 * low:
-        return False
-    correlation = float(np.vdot(one, other)) / one.size / math.sqrt(low * high)
-    if correlation < _CORRELATION:
-        return False
-    return (1 - correlation**2) * high <= _CODING_NOISE**2 + _UNEXPLAINED * high
+def alike(small: Track, large: Track, offsets: np.ndarray) -> np.ndarray:
+    """Whether the light of the quarters rises and falls alike where `small` lies `offsets` samples into `large`."""
+    count, room = len(small), len(large)
+    offsets = np.asarray(offsets)
+    start, stop = np.maximum(0, -offsets), np.clip(room - offsets, 0, count)
+    inside = np.maximum(stop - start, 1)
+    one, other = (track.quarters - track.quarters.mean(axis=0, dtype=np.float64) for track in (small, large))
+    # Sums over what lies inside, for all offsets at once: of the values, of their squares, of their products
+    places = np.clip(np.stack([[start, stop], [start + offsets, stop + offsets]]), 0, [[[count]], [[room]]])
+    sums, squares = [], []
+    for light, (first, last) in zip((one, other), places, strict=True):
+        total, square = (np.concatenate([np.zeros((1, 4)), np.cumsum(part, axis=0)]) for part in (light, light * light))
+        sums.append(total[last] - total[first])
+        squares.append((square[last] - square[first]).sum(axis=1))
+    padded = np.pad(other, ((count - 1, count - 1), (0, 0)))
+    product = np.sum([np.correlate(padded[:, k], one[:, k], "valid") for k in range(len(_QUARTERS))], axis=0)
+    products = product[np.clip(offsets, 1 - count, room - 1) + count - 1]
+    size = len(_QUARTERS) * inside
+    swings = [
+        (square - (total * total).sum(axis=1) / inside) / size for square, total in zip(squares, sums, strict=True)
+    ]
+    low, high = np.minimum(*swings), np.maximum(*swings)
+    covariance = (products - (sums[0] * sums[1]).sum(axis=1) / inside) / size
+    correlation = covariance / np.sqrt(np.maximum(low * high, 1e-12))
+    moves = (stop > start) & (low >= _STILL**2) & (high <= _SWING**2 * low) & (correlation >= _CORRELATION)
+    return moves & ((1 - correlation**2) * high <= _CODING_NOISE**2 + _UNEXPLAINED * high)

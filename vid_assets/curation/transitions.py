@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vid_assets.config import Shots
-from vid_assets.curation.cuts import Signals, cut_strength, signals
+from vid_assets.curation.cuts import Signals, cut_strength, in_whip_pan, signals
 from vid_assets.curation.groups import GroupStats
 from vid_assets.curation.miniatures import best_alignment, distance
 
@@ -46,6 +46,10 @@ _ALIGNMENTS = ((_DETOUR, _UNEXPLAINED, 0.62), (0.25, 0.93, 0.78), (0.15, 0.93, 0
 _SWEPT_EXCESS = 0.6
 _SWEPT_UNEXPLAINED = 0.85
 _SWEPT_SHARE, _SWEPT_SPREAD, _SWEPT_AT_ONCE, _SWEPT_APART, _SWEPT_ALIGNMENT = 0.8, 0.22, 0.85, 0.15, 0.9
+#: A cut that is not clear enough by itself is one where a step makes this share of the change of a transition.
+_AT_ONCE = 0.85
+#: A transition up to this long (seconds) may be a whip pan.
+_WHIP_PAN_S = 0.25
 #: A transition goes on while it is less than this share of its way there, or moves at this share of its mean speed.
 _ARRIVED = 0.9
 _SLOWEST = 0.18
@@ -173,7 +177,11 @@ def _gradual(found: Signals, first: int, end: int) -> list[Boundary]:
         taken.append((candidate.first, candidate.last))
         a, b = first + candidate.first * stride, first + candidate.last * stride
         if _is_another_picture(found, a, b, candidate.excess) or _is_swept(found, a, b):
-            boundaries.append(_extent(found, a, b, first, end))
+            boundary = _at_once(found.pictures, a, b) or _extent(found, a, b, first, end)
+            inside = max(boundary.first, boundary.end - 1)
+            length_s = found.times[inside] - found.times[boundary.first]
+            if length_s > _WHIP_PAN_S or not in_whip_pan(found, boundary.first, inside):
+                boundaries.append(boundary)
     return boundaries
 
 
@@ -242,6 +250,15 @@ def _is_swept(found: Signals, a: int, b: int) -> bool:
     apart = [np.abs(np.diff(when, axis=axis)).ravel() for axis in (0, 1)]
     alike = best_alignment(pictures[0], pictures[-1])
     return at_once >= _SWEPT_AT_ONCE and np.concatenate(apart).mean() <= _SWEPT_APART and alike <= _SWEPT_ALIGNMENT
+
+
+def _at_once(pictures: np.ndarray, a: int, b: int) -> Boundary | None:
+    """The cut between frames `a` and `b` where one step makes nearly all of the change; None in a transition."""
+    steps = distance(pictures[a + 1 : b + 1], pictures[a:b])
+    frame = a + 1 + int(np.argmax(steps))
+    if steps.max() < _AT_ONCE * distance(pictures[a], pictures[b]):
+        return None
+    return Boundary(frame, frame, "cut")
 
 
 def _extent(found: Signals, a: int, b: int, first: int, end: int) -> Boundary:

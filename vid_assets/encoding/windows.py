@@ -138,8 +138,10 @@ def _repeats(window: Window, times: np.ndarray, events: Iterable[Event]) -> str 
     frames = frames_on_screen(times, window.times_s)
     if (np.diff(frames) < 1).any():
         return f"fewer frames than the {window.bucket.fps:g} a second of the bucket"
+    second, last = times[frames[1]], times[frames[-1]]
     for event in events:
-        if event.kind == "freeze":
+        # Of a long clip, nearly all lie elsewhere
+        if event.kind == "freeze" and event.start_s - _CLOCK <= last and event.end_s - _CLOCK > second:
             # All frames after one moment's, up to the next moment's, repeat what was there
             repeated = (times[frames[:-1] + 1] >= event.start_s - _CLOCK) & (times[frames[1:]] < event.end_s - _CLOCK)
             if repeated.any():

@@ -72,7 +72,7 @@ class Worker:
 
         `footage_s` extends the time that it may take, `progress` is told the number of frames done about twice a
         second. An `OSError` is raised here as well; `UnfinishedError` where the call fails otherwise, crashes, or is
-        stopped by a limit.
+        stopped by a limit. What cannot be imported there is no fault of the file: a `RuntimeError`.
         """
         with self._lock:
             self._start()
@@ -111,6 +111,9 @@ class Worker:
             elif kind == "failed":
                 self._output.wait()
                 raise UnfinishedError(f"reading it failed with {value}", None, self._output.text())
+            elif kind == "broken":
+                self._output.wait()
+                raise RuntimeError(f"the process that reads files lacks something: {value}\n{self._output.text()}")
             elif kind == "raised":
                 self._output.wait()
                 raise value

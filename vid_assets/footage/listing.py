@@ -87,10 +87,16 @@ def _list_one(source: Source) -> list[FoundFile]:
             continue
         files[name] = (path, info)
     sidecars = {name for name in files if PurePosixPath(name).suffix.lower() in SIDECAR_SUFFIXES}
-    return [
-        FoundFile(_uri(fs, path), int(info["size"] or 0), _etag(info), _beside(fs, name, files, sidecars))
+    footage = [
+        (name, path, info)
         for name, (path, info) in sorted(files.items())
         if name not in sidecars and PurePosixPath(name).suffix.lower() not in _NOT_FOOTAGE and _included(name, source)
+    ]
+    for _, path, _ in footage:
+        _require_text(path)
+    return [
+        FoundFile(_uri(fs, path), int(info["size"] or 0), _etag(info), _beside(fs, name, files, sidecars))
+        for name, path, info in footage
     ]
 
 
@@ -109,7 +115,8 @@ def _walk(fs: LocalFileSystem, root: str, source: Source) -> dict:
             name = PurePosixPath(info["name"]).name
             linked = bool(info.get("islink")) and os.path.isdir(info["name"])
             if info["type"] != "directory" and not linked:
-                files[info["name"]] = info
+                if info["type"] == "file" or not _is_special(info["name"]):
+                    files[info["name"]] = info
             elif linked and _leads_back(info["name"]):
                 continue
             elif not name.startswith(".") and name != "lost+found":
@@ -117,10 +124,26 @@ def _walk(fs: LocalFileSystem, root: str, source: Source) -> dict:
     return files
 
 
+def _is_special(path: str) -> bool:
+    """Whether there is a pipe, a socket or a device, which may never end. A broken link is none."""
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
 def _leads_back(link: str) -> bool:
     """Whether a link leads to a folder that it lies in."""
     target, place = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
     return os.path.commonpath([target, place]) == target
+
+
+def _require_text(path: str) -> None:
+    """Refuse a name that no table can hold, nor any message show."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise ListingError(
+            f"{shown}: the name is not UTF-8. Rename the file, or exclude it. Nothing was changed."
+        ) from None
 
 
 def _included(name: str, source: Source) -> bool:

@@ -35,24 +35,22 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # libraries that print must not end up between the answers
     _log_to_standard_error()
-    waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(requests, waiting), daemon=True).start()
     answers.send("ready")
     while True:
-        function, args, memory_bytes = waiting.get()
-        _limit_memory(memory_bytes)
-        _answer(answers, function, args)
+        _answer(answers, waiting.get())
 
 
-def _receive(requests: Connection, waiting: queue.SimpleQueue[Any]) -> None:
+def _receive(requests: Connection, waiting: queue.SimpleQueue[bytes]) -> None:
     """Take requests; once the parent is gone, end this process in the midst of whatever it does."""
     with contextlib.suppress(EOFError, OSError):
         while True:
-            waiting.put(pickle.loads(requests.recv_bytes()))
+            waiting.put(requests.recv_bytes())
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _answer(answers: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _answer(answers: Connection, request: bytes) -> None:
     last = time.monotonic()
 
     def tell(frames: int) -> None:
@@ -63,9 +61,14 @@ def _answer(answers: Connection, function: Callable[..., Any], args: tuple[Any, 
 
     heartbeat.listen(tell)
     try:
+        function, args, memory_bytes = _understood(request)
+        _limit_memory(memory_bytes)
         answer = pickle.dumps(("done", function(*args)))
     except MemoryError:
         answer = pickle.dumps(("memory", None))
+    except ImportError as error:  # by what is installed, whichever file is read
+        traceback.print_exc(limit=-3)
+        answer = pickle.dumps(("broken", f"{type(error).__name__}: {error}"[:300]))
     except OSError as error:
         answer = pickle.dumps(("raised", error))
     except Exception as error:
@@ -76,6 +79,14 @@ def _answer(answers: Connection, function: Callable[..., Any], args: tuple[Any, 
     sys.stderr.flush()
     os.write(2, f"\n{END_OF_OUTPUT}\n".encode())
     answers.send_bytes(answer)
+
+
+def _understood(request: bytes) -> tuple[Callable[..., Any], tuple[Any, ...], int]:
+    """The function, its arguments and the memory for it. Raises `ImportError` where it cannot be imported here."""
+    try:
+        return pickle.loads(request)
+    except AttributeError as error:
+        raise ImportError(str(error)) from error
 
 
 def _is_want_of_memory(error: Exception) -> bool:

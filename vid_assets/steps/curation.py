@@ -26,14 +26,18 @@ Progress = Callable[[str], None]
 
 
 def clips(project: Project, batch: str, force: bool = False, progress: Progress = print) -> Output:
-    """Divide each present video into clips, from its statistics. The clips of videos that are gone stay readable."""
+    """Divide each present video into clips, from its statistics, of which those of one at a time are in memory.
+
+    The clips of videos that are gone stay readable.
+    """
     config = project.config.shots
     videos = present_of(project, batch, good_videos(project, batch))
-    stats, versions = read_stats(project, equals("ingest_batch", batch))
+    versions = stats_versions(project, equals("ingest_batch", batch))
     known = project.store.read("clips", equals("ingest_batch", batch), ["clip_id", "video_id"])
     wanted: dict[str, str] = {}
     found: dict[str, Row] = {}
-    for video_id in sorted(videos.keys() & stats.keys()):
+    for video_id in sorted(videos.keys() & versions.keys()):
+        stats, _ = read_stats(project, equals("video_id", video_id))
         content = videos[video_id]["content_hash"]
         key = digest([video_id, content, versions[video_id], config.model_dump(), SHOTS_VERSION])
         for clip in find_clips(videos[video_id], stats[video_id], config):

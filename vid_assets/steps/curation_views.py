@@ -10,18 +10,20 @@ from typing import Any
 from vid_assets.curation.policy import RULES
 from vid_assets.curation.tuning import Flip
 from vid_assets.project import Project
-from vid_assets.stages import presence
+from vid_assets.stages import batches, presence
 from vid_assets.steps.frame_stats import thumbnails
+from vid_assets.store.state import digest
 from vid_assets.store.tables import Row, equals, one_of
-from vid_assets.views.sheets import Section, Tile
+from vid_assets.views.sheets import LIMIT, Section, Tile
 
 _OPS = {rule.name: rule.op for rule in RULES}
 _KEPT_SHOWN, _COLUMNS = 24, 6
+#: Reasons below a picture; a clip may have more than two dozen.
+_REASONS_SHOWN = 4
 
 
-def curation_views(project: Project, batch: str, redraw: bool) -> dict[str, str]:
-    """Markdown by title. The pictures lie in `views/<batch>/` below the home; drawn on `redraw`, or if missing."""
-    folder = project.folder("views", batch)
+def curation_views(project: Project, batch: str) -> dict[str, str]:
+    """Markdown by title. The pictures lie in `views/<batch>/` below the home; drawn when what they show changed."""
     batch_of = partial(_Batch, project, batch)
     drawings: dict[str, tuple[str, Callable[[], bytes]]] = {
         "funnel": ("funnel.png", lambda: _funnel(project, batch)),
@@ -29,33 +31,64 @@ def curation_views(project: Project, batch: str, redraw: bool) -> dict[str, str]
         "rejected clips": ("rejected_clips.jpg", lambda: batch_of().rejected()),
         "scores": ("scores.png", lambda: batch_of().scores()),
     }
-    return {title: _picture(folder / name, title, redraw, draw) for title, (name, draw) in drawings.items()}
+    return _pictures(project, batch, drawings, _shown(project, batch))
 
 
-def duplicate_views(project: Project, redraw: bool) -> dict[str, str]:
+def duplicate_views(project: Project) -> dict[str, str]:
     """The funnel of all batches, and each clip that lost beside the one that it lost to, as Markdown by title."""
-    folder = project.folder("views", "all")
     drawings: dict[str, tuple[str, Callable[[], bytes]]] = {
         "funnel": ("funnel.png", lambda: _funnel(project, None)),
         "duplicates": ("duplicates.jpg", lambda: _pairs(project)),
     }
-    return {title: _picture(folder / name, title, redraw, draw) for title, (name, draw) in drawings.items()}
+    state = project.states.read("duplicates", None)
+    shown = [state.data_version if state else None, *(_shown(project, batch) for batch in batches(project))]
+    return _pictures(project, "all", drawings, digest(shown))
+
+
+def _shown(project: Project, batch: str) -> str:
+    """A hash of what the pictures of a batch show: its verdicts, and which of its videos are present."""
+    states = [project.states.read(name, batch) for name in ("raw_videos", "clip_scores", "curated_clips")]
+    limits = project.config.policy.model_dump()
+    return digest([[state.data_version if state else None for state in states], limits, presence(project, batch)])
+
+
+def _pictures(
+    project: Project, folder: str, drawings: Mapping[str, tuple[str, Callable[[], bytes]]], shown: str
+) -> dict[str, str]:
+    """The pictures as Markdown. `shown` is written behind them, so that a picture of something else is drawn again."""
+    from vid_assets.views.sheets import as_markdown
+
+    place = project.folder("views", folder)
+    mark = place / ".shown"
+    current = mark.is_file() and mark.read_text(encoding="utf-8") == shown
+    found = {}
+    for title, (name, draw) in drawings.items():
+        path = place / name
+        if not current or not path.is_file():
+            path.write_bytes(draw())
+        found[title] = as_markdown(path.read_bytes(), title)
+    mark.write_text(shown, encoding="utf-8")
+    return found
 
 
 def flips_sheet(project: Project, flips: Sequence[Flip]) -> bytes:
     """The clips that other limits would win or lose, by reason, as JPEG bytes."""
     from vid_assets.views.sheets import sectioned_sheet
 
-    show = _Pictures(project, (flip.clip.video_id for flip in flips))
+    by_reason: dict[tuple[bool, str], list[Flip]] = {}
+    for flip in flips:
+        for reason in flip.reasons:
+            by_reason.setdefault((flip.kept, reason), []).append(flip)
+    # Pictures of those that are shown alone: a limit may flip most of a home
+    show = _Pictures(project, (flip.clip.video_id for chosen in by_reason.values() for flip in chosen[:_COLUMNS]))
     sections = []
-    for kept, word in ((True, "gained"), (False, "lost")):
-        for reason in sorted({reason for flip in flips if flip.kept == kept for reason in flip.reasons}):
-            chosen = [flip for flip in flips if flip.kept == kept and reason in flip.reasons]
-            tiles = [
-                show.tile(vars(flip.clip), [_reason(vars(failure)) for failure in flip.failures])
-                for flip in chosen[:_COLUMNS]
-            ]
-            sections.append(Section(f"{word}: {reason}, {len(chosen)} clips", tiles, len(chosen)))
+    for (kept, reason), chosen in sorted(by_reason.items(), key=lambda item: (not item[0][0], item[0][1])):
+        tiles = [
+            show.tile(vars(flip.clip), [_reason(vars(failure)) for failure in flip.failures])
+            for flip in chosen[:_COLUMNS]
+        ]
+        word = "gained" if kept else "lost"
+        sections.append(Section(f"{word}: {reason}, {len(chosen)} clips", tiles, len(chosen)))
     return sectioned_sheet(sections, _COLUMNS, "what would flip")
 
 
@@ -65,7 +98,9 @@ class _Batch:
     def __init__(self, project: Project, batch: str) -> None:
         here = equals("ingest_batch", batch)
         self._project, self._batch = project, batch
-        self._clips = {row["clip_id"]: row for row in project.store.read("clips", here)}
+        present = set(presence(project, batch))
+        clips = (row for row in project.store.read("clips", here) if row["video_id"] in present)
+        self._clips = {row["clip_id"]: row for row in clips}
         self._verdicts = [row for row in project.store.read("verdicts", here) if row["clip_id"] in self._clips]
 
     def kept(self) -> bytes:
@@ -79,27 +114,35 @@ class _Batch:
         return contact_sheet(tiles, columns=_COLUMNS, title=title, most=_KEPT_SHOWN)
 
     def rejected(self) -> bytes:
-        """A section for each rule, the most frequent first, and in it the clips nearest to the limit first."""
+        """A section for each rule, the most frequent first, and in it the clips nearest to the limit first.
+
+        What could not be measured is one section, the last: it is most often only another sign of a clip too short.
+        """
         from vid_assets.views.sheets import sectioned_sheet
 
         by_rule: dict[str, list[tuple[Row, Row]]] = {}
         for row in self._verdicts:
-            for failure in row["failures"]:
-                by_rule.setdefault(failure["rule"], []).append((row, failure))
+            for failure in _by_section(row["failures"]):
+                by_rule.setdefault(_section_of(failure), []).append((row, failure))
         chosen = {rule: sorted(found, key=_from_limit)[:_COLUMNS] for rule, found in by_rule.items()}
         show = _Pictures(
             self._project, {self._clips[row["clip_id"]]["video_id"] for found in chosen.values() for row, _ in found}
         )
         sections = []
-        for rule, found in sorted(by_rule.items(), key=lambda item: (-len(item[1]), item[0])):
+        for rule, found in sorted(by_rule.items(), key=lambda item: (item[0] == _UNMEASURED, -len(item[1]), item[0])):
             tiles = []
             for row, failure in chosen[rule]:
-                others = [_reason(one) for one in row["failures"] if one["rule"] != rule]
-                tiles.append(show.tile(self._clips[row["clip_id"]], [_reason(failure), *others]))
-            nearest = ", the nearest to the limit first" if len(found) > 1 else ""
-            sections.append(Section(f"{rule}: {len(found)} clips{nearest}", tiles, len(found)))
+                others = len(row["failures"]) - 1
+                lines = [
+                    _value(failure),
+                    *([f"and {others} other reasons" if others > 1 else "and 1 other"] if others else []),
+                ]
+                tiles.append(show.tile(self._clips[row["clip_id"]], lines))
+            title = f"{rule}{_limit(found[0][1])}: {len(found)} clip{'s' if len(found) > 1 else ''}"
+            sections.append(Section(title, tiles, len(found)))
         rejected = sum(not row["accepted"] for row in self._verdicts)
-        return sectioned_sheet(sections, _COLUMNS, f"rejected clips of {self._batch}: {rejected}, by reason")
+        title = f"rejected clips of {self._batch}: {rejected}, by reason, the nearest to the limit first"
+        return sectioned_sheet(sections, _COLUMNS, title, limit=2 * LIMIT)
 
     def scores(self) -> bytes:
         from vid_assets.views.plots import Distribution, histograms
@@ -135,7 +178,8 @@ class _Pictures:
         stored = self._thumbnails.get(clip["video_id"], [])
         middle = (clip["start_s"] + clip["end_s"]) / 2
         picture = min(stored, key=lambda one: abs(one["time_s"] - middle))["jpeg"] if stored else None
-        return picture, [*lines, *reasons]
+        more = len(reasons) - _REASONS_SHOWN
+        return picture, [*lines, *reasons[:_REASONS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
 
 
 def file_names(project: Project, video_ids: Iterable[str]) -> dict[str, str]:
@@ -158,6 +202,26 @@ def _reason(failure: Mapping[str, Any]) -> str:
     if failure["value"] is None:
         return f"✗ {rule}"
     return f"✗ {rule}: {failure['value']:.3g}, {_OPS.get(rule, '')} {failure['limit']:.3g}"
+
+
+_UNMEASURED = "not measured"
+
+
+def _section_of(failure: Mapping[str, Any]) -> str:
+    return _UNMEASURED if failure["value"] is None else failure["rule"]
+
+
+def _by_section(failures: Iterable[Row]) -> list[Row]:
+    """The failures of a clip, of those that were not measured the first alone."""
+    return list({_section_of(failure): failure for failure in reversed(list(failures))}.values())
+
+
+def _limit(failure: Mapping[str, Any]) -> str:
+    return "" if failure["value"] is None else f" {_OPS.get(failure['rule'], '')} {failure['limit']:.4g}"
+
+
+def _value(failure: Mapping[str, Any]) -> str:
+    return f"✗ {failure['rule'].partition(':')[2]}" if failure["value"] is None else f"✗ {failure['value']:.4g}"
 
 
 def _first(shown: int, total: int) -> str:
@@ -215,11 +279,3 @@ def _pairs(project: Project) -> bytes:
             tiles.append(show.tile(winner, ["✓ stays"]))
     title = f"clips that lost to a better copy: {len(found)}" + _first(len(tiles) // 2, len(found))
     return contact_sheet(tiles, columns=4, title=title, most=len(tiles) or 1)
-
-
-def _picture(path: Path, alt: str, redraw: bool, draw: Callable[[], bytes]) -> str:
-    from vid_assets.views.sheets import as_markdown
-
-    if redraw or not path.is_file():
-        path.write_bytes(draw())
-    return as_markdown(path.read_bytes(), alt)

@@ -53,7 +53,12 @@ def frame_stats(project: Project, batch: str, force: bool = False, progress: Pro
     names = {f"{video_id}/{group}": (video_id, group) for video_id in videos for group in groups_wanted}
     wanted = {
         name: digest(
-            {"video": video_id, "group": group, "version": groups_wanted[group], "stream": _stream(videos[video_id])}
+            {
+                "video": video_id,
+                "group": group,
+                "version": groups_wanted[group],
+                "stream": _stream(videos[video_id], group),
+            }
         )
         for name, (video_id, group) in names.items()
         if video_id in sources
@@ -110,9 +115,11 @@ def _now_and_then(name: str, progress: Progress) -> Callable[[int], None]:
     return tell
 
 
-def _stream(video: Row) -> dict[str, Any]:
-    """What of a row of `videos` says which pictures are measured."""
-    columns = ("stream_index", "kind", "rotation", "is_mirrored", "sample_aspect")
+def _stream(video: Row, group: str) -> dict[str, Any]:
+    """What of a row of `videos` says which pictures are measured, and what the proof compares them with."""
+    columns = ["stream_index", "kind", "rotation", "is_mirrored", "sample_aspect"]
+    if group == "proof":
+        columns += ["container", "claimed_frames", "duration_s"]
     return {name: video[name] for name in columns}
 
 

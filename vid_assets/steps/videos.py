@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from vid_assets.config import Decoding
 from vid_assets.footage.identity import file_hash, local_copy, unreadable_id
 from vid_assets.footage.isolation import limit_was_raised
-from vid_assets.footage.membership import is_hashed, seen_version
-from vid_assets.footage.opening import refuse_changed
+from vid_assets.footage.membership import is_hashed, present_videos, seen_version
+from vid_assets.footage.opening import opened, refuse_changed
 from vid_assets.footage.probe import PROBE_VERSION, Probe, probe_apart
 from vid_assets.project import Project
 from vid_assets.store.cache import Output, sync_slice
@@ -84,7 +84,9 @@ def raw_videos(project: Project, batch: str, force: bool = False, progress: Prog
     present = store.read("sources", "state = 'present'")
     mine = [row for row in present if row["ingest_batch"] == batch]
     failed_before = store.read("videos", equals("ingest_batch", batch) + " AND status = 'failed'")
-    raised = {row["video_id"] for row in failed_before if limit_was_raised(row, limits)}
+    # that of a file that is gone stays: it says, should the file come back, that the file needs another look
+    there = {row["video_id"] for row in present}
+    raised = {row["video_id"] for row in failed_before if row["video_id"] in there and limit_was_raised(row, limits)}
     outdated = raised | {row["video_id"] for row in failed_before if row["cache_key"] != _cache_key(row["video_id"])}
     # another release may be able to read a file that failed, which then gets another id
     hashing.again |= {row["uri"] for row in mine if force or row["video_id"] in outdated}
@@ -102,15 +104,16 @@ def raw_videos(project: Project, batch: str, force: bool = False, progress: Prog
     if raised:  # only now, as until then the source would not be known to need another look
         store.delete("videos", one_of("video_id", sorted(raised)))
     kept = store.read("videos", equals("ingest_batch", batch), ["video_id"])
-    sources = store.read("sources", columns=["video_id", "state"])
-    here = {row["video_id"] for row in sources if row["state"] == "present"} | set(hashing.unreadable)
+    sources = store.read("sources")
+    readable = present_videos(sources)
+    here = set(readable) | set(hashing.unreadable)
     known = {row["video_id"] for row in sources} | here
     wanted = {row["video_id"]: _cache_key(row["video_id"]) for row in kept if row["video_id"] in here}
     wanted |= {video_id: _cache_key(video_id) for video_id in owned}
 
     def compute(misses: list[str]) -> Iterable[Row]:
         for video_id in misses:
-            yield _video_row(video_id, batch, owned.get(video_id) or _any_source(store, video_id), hashing)
+            yield _video_row(video_id, batch, owned.get(video_id) or dict(readable[video_id][0]), hashing)
 
     output = sync_slice(
         store,
@@ -147,16 +150,12 @@ def _owner(store: Store, hashing: _Hashing, earlier: list[Row], batch: str, vide
     return next((row["ingest_batch"] for row in earlier if hashing.identify(row) == video_id), batch)
 
 
-def _any_source(store: Store, video_id: str) -> Row:
-    return store.read("sources", f"state = 'present' AND {one_of('video_id', [video_id])}")[0]
-
-
 def _video_row(video_id: str, batch: str, source: Row, hashing: _Hashing) -> Row:
     row = {"video_id": video_id, "ingest_batch": batch, "size_bytes": source["size_bytes"]}
     if video_id in hashing.unreadable:
         return row | {"status": "failed", "error": hashing.unreadable[video_id]}
     found = hashing.probes.get(video_id)
     if found is None:
-        with local_copy(source["uri"]) as path:
+        with opened(source) as path:
             found = probe_apart(path, hashing.limits)
     return row | asdict(found)

@@ -65,18 +65,22 @@ def _explain_file(project: Project, video_id: str, moment: str) -> str:
     (video,) = project.store.read("videos", equals("video_id", video_id)) or [{}]
     lines = _sources(project, video_id)
     proofs = project.store.read(
-        "frame_stats", equals("video_id", video_id) + " AND `group` = 'proof'", ["error", "log"]
+        "frame_stats", equals("video_id", video_id) + " AND `group` = 'proof'", ["error", "timestamps"]
     )
+    times = (proofs[0]["timestamps"] if proofs else None) or []
     if not video:
         lines.append("its header has not been read yet; `vid-assets run` does")
     elif video["status"] != "ok":
         lines.append(f"not used: {video['error']}")
     elif not proofs:
         lines.append("it has not been decoded yet; `vid-assets run` does")
-    elif proofs[0]["error"] and not moment:
-        lines.append(f"no clip: {proofs[0]['error']}")
+    elif not moment or not project.store.count("clips", equals("video_id", video_id)):
+        lines.append(f"no clip: {proofs[0]['error']}" if proofs[0]["error"] else "no clip")
+    elif not times or not times[0] <= float(moment) <= times[-1]:
+        shown = f"{times[0]:.3f}-{times[-1]:.3f} s" if times else "no frame"
+        lines.append(f"no clip at {moment} s: the file has frames at {shown}")
     else:
-        lines.append(f"no clip at {moment} s: a transition, or trimmed at a cut" if moment else "no clip")
+        lines.append(f"no clip at {moment} s: a transition, or trimmed at a cut")
     return "\n".join(lines)
 
 

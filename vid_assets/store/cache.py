@@ -147,9 +147,9 @@ def sync_slice(
     """Make the slice `where` of `table` hold exactly the rows of `wanted` (key -> cache key).
 
     `compute` gets the keys whose rows are missing or were made from something else, and yields full rows in any
-    order; they are written in flushes of `flush_rows`, so that a killed run loses one flush at most. A row that is
-    no longer wanted goes, unless `retain` says that it stays readable. A key that `compute` does not yield is an
-    error: nothing is dropped in silence.
+    order; they are written in flushes of `flush_rows`, so that a run that is killed loses one flush at most, and one
+    that fails loses nothing. A row that is no longer wanted goes, unless `retain` says that it stays readable. A key
+    that `compute` does not yield is an error: nothing is dropped in silence.
     """
     spec = table_spec(table)
     key = spec.key[0]
@@ -163,15 +163,19 @@ def sync_slice(
 
     pending: list[Row] = []
     done: set[str] = set()
-    for row in compute(misses) if misses else ():
-        name = row[key]
-        if name not in wanted:
-            raise ValueError(f"{table}: computed row {name} was not asked for")
-        pending.append(row)
-        done.add(name)
-        if len(pending) >= flush_rows:
-            flush(pending)
-            pending = []
+    try:
+        for row in compute(misses) if misses else ():
+            name = row[key]
+            if name not in wanted:
+                raise ValueError(f"{table}: computed row {name} was not asked for")
+            pending.append(row)
+            done.add(name)
+            if len(pending) >= flush_rows:
+                full, pending = pending, []
+                flush(full)
+    except Exception:  # that of one file, say: what was computed before it is kept
+        flush(pending)
+        raise
     flush(pending)
     lost = set(misses) - done
     if lost:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -55,10 +56,9 @@ def contact_sheet(
         more = len(tiles) - shown
         for scale in _SCALES:
             sheet = _grid(pictures[:shown], lines[:shown], columns, title, round(tile_width * scale), more)
-            for quality in _QUALITIES:
-                data = _jpeg(sheet, quality)
-                if len(data) <= limit:
-                    return data
+            data = _within(sheet, limit)
+            if data is not None:
+                return data
         if shown <= 1:
             raise ValueError(f"a contact sheet of one tile needs more than {limit} bytes")
         shown = shown * 2 // 3
@@ -82,40 +82,69 @@ def sectioned_sheet(
     rows: int = 1,
     limit: int = LIMIT,
 ) -> bytes:
-    """Sections one below the other, each a grid of at most `rows` rows of tiles (see `contact_sheet`), as JPEG bytes.
+    """Sections, small ones side by side, as JPEG bytes; each is a grid of at most `rows` rows of tiles.
 
-    To fit, pictures get smaller and then fewer in each section; the rest is counted. Raises `ValueError` when not
-    even one tile for each section fits into `limit` bytes.
+    To fit, pictures get smaller, then fewer in each section, and then the last sections are left out; the rest is
+    counted. Raises `ValueError` when not even one tile fits into `limit` bytes.
     """
     if not sections:
         return contact_sheet([], columns, title, limit=limit)
+    count = len(sections)
+    while count:
+        left_out = f", {count} of {len(sections)} sections" if count < len(sections) else ""
+        data = _sections(sections[:count], columns, title + left_out, tile_width, rows, limit)
+        if data is not None:
+            return data
+        count = count // 2
+    raise ValueError(f"a sheet of one tile needs more than {limit} bytes")
+
+
+def _sections(
+    sections: Sequence[Section], columns: int, title: str, tile_width: int, rows: int, limit: int
+) -> bytes | None:
+    """All of `sections`, as large as they may be; None where they do not fit."""
     opened = [[_open(picture, one.title) for picture, _ in one.tiles[: rows * columns]] for one in sections]
     lines = [[list(text) for _, text in one.tiles[: rows * columns]] for one in sections]
-    for across in (columns, *(few for few in (4, 2, 1) if few < columns)):
+
+    def drawn(across: int, scale: float) -> Image.Image:
+        width = round(tile_width * scale)
+        parts = []
+        for section, pictures, texts in zip(sections, opened, lines):
+            shown = min(rows * across, len(pictures))
+            more = section.total - shown
+            parts.append(_grid(pictures[:shown], texts[:shown], across, section.title, width, more))
+        return _flowed(parts, title, across * (width + _GAP) + _GAP)
+
+    counts = [columns, *(few for few in (4, 3) if few < columns)]
+    if len(_jpeg(drawn(counts[-1], _SCALES[-1]), _QUALITIES[-1])) > limit:
+        return None  # the smallest is too large, so the others need not be drawn
+    for across in counts:
         for scale in _SCALES:
-            width = round(tile_width * scale)
-            parts = []
-            for section, pictures, texts in zip(sections, opened, lines):
-                shown = min(rows * across, len(pictures))
-                more = section.total - shown
-                parts.append(_grid(pictures[:shown], texts[:shown], across, section.title, width, more))
-            sheet = _stacked(parts, title)
-            for quality in _QUALITIES:
-                data = _jpeg(sheet, quality)
-                if len(data) <= limit:
-                    return data
-    raise ValueError(f"a sheet of {len(sections)} sections with one tile each needs more than {limit} bytes")
+            data = _within(drawn(across, scale), limit)
+            if data is not None:
+                return data
+    return None
 
 
-def _stacked(parts: Sequence[Image.Image], title: str) -> Image.Image:
+def _flowed(parts: Sequence[Image.Image], title: str, width: int) -> Image.Image:
+    """The parts from left to right, in as many rows as a sheet of at least `width` pixels needs."""
+    width = max([width, *(part.width for part in parts)])
+    rows: list[list[Image.Image]] = [[]]
+    for part in parts:
+        if sum(one.width for one in rows[-1]) + part.width > width:
+            rows.append([])
+        rows[-1].append(part)
     head = 34 if title else 0
-    sheet = Image.new("RGB", (max(part.width for part in parts), head + sum(part.height for part in parts)), _PAPER)
+    sheet = Image.new("RGB", (width, head + sum(max(one.height for one in row) for row in rows)), _PAPER)
     if title:
         _write(ImageDraw.Draw(sheet), (_GAP, _GAP), title, sheet.width - 2 * _GAP, _INK, 19)
     top = head
-    for part in parts:
-        sheet.paste(part, (0, top))
-        top += part.height
+    for row in rows:
+        left = 0
+        for part in row:
+            sheet.paste(part, (left, top))
+            left += part.width
+        top += max(one.height for one in row)
     return sheet
 
 
@@ -175,7 +204,7 @@ def _grid(
     rows = -(-len(pictures) // columns)
     head = 32 if title else 0
     foot = _FONT_SIZE + 12 if more or not pictures else 0
-    wide = max(columns * cell_width + _GAP, round(_font(17).getlength(title)) + 2 * _GAP if title else 0)
+    wide = max(columns * cell_width + _GAP, math.ceil(_font(17).getlength(title)) + 2 * _GAP if title else 0)
     sheet = Image.new("RGB", (wide, head + rows * cell_height + _GAP + foot), _PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
@@ -223,6 +252,18 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     matplotlib = find_spec("matplotlib")
     assert matplotlib is not None and matplotlib.origin is not None
     return ImageFont.truetype(str(Path(matplotlib.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"), size)
+
+
+def _within(image: Image.Image, limit: int) -> bytes | None:
+    """The image as JPEG in the best quality that keeps the limit; None where none does."""
+    smallest = _jpeg(image, _QUALITIES[-1])
+    if len(smallest) > limit:
+        return None
+    for quality in _QUALITIES[:-1]:
+        data = _jpeg(image, quality)
+        if len(data) <= limit:
+            return data
+    return smallest
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:

@@ -55,6 +55,82 @@ def test_a_file_that_changes_while_it_is_hashed_is_refused(home, put, clips, mon
     assert made.rows("videos") == [] and made.rows("sources")[0]["video_id"] is None
 
 
+def test_a_header_read_anew_is_that_of_the_file_that_was_hashed(home, put, clips, monkeypatch):
+    from vid_assets import code_versions
+
+    made = home()
+    put(made, "one.mp4")
+    made.scan()
+    made.materialize(["raw_videos"], "b00001")
+    before = made.rows("videos")
+    shutil.copyfile(clips / "one_better.mp4", made.footage / "one.mp4")  # and no scan yet
+    monkeypatch.setattr(code_versions, "VIDEOS", "bumped")
+    monkeypatch.setattr("vid_assets.steps.videos.PROBE_VERSION", "bumped")
+    assert made.materialize(["raw_videos"], "b00001", fail=True) == {}
+    assert made.rows("videos") == before
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_those_beside_it(home, put, monkeypatch):
+    """It was replaced by what cannot be opened, and another release reads headers anew."""
+    from vid_assets import code_versions
+
+    made = home()
+    put(made, "one.mp4")
+    put(made, "two.mp4")
+    made.scan()
+    made.materialize(["raw_videos"], "b00001")
+    (made.footage / "two.mp4").unlink()
+    (made.footage / "two.mp4").symlink_to(made.folder / "nowhere.mp4")
+    made.scan()
+    monkeypatch.setattr(code_versions, "VIDEOS", "bumped")
+    monkeypatch.setattr("vid_assets.steps.videos.PROBE_VERSION", "bumped")
+    made.materialize(["raw_videos"], "b00001")
+    errors = sorted(row["error"] or "" for row in made.rows("videos"))
+    assert errors == ["", "", "cannot be read: No such file or directory"]  # two.mp4 as it was stays, for lineage
+
+
+def test_what_a_limit_stopped_and_was_away_when_it_was_raised_goes_by_its_content(home, put):
+    """Two copies of it are then one video."""
+    made = home(decoding={"max_pixels": 2000}, ingest={"readable_share_min": 0})
+
+    def read() -> None:
+        made.scan()
+        for batch in made.batches():
+            made.materialize(["raw_videos"], batch)
+
+    still = put(made, "still.png")
+    put(made, "one.mp4")
+    read()
+    still.rename(made.folder / "away.png")
+    read()
+    made.change(decoding={"max_pixels": 100_000})
+    read()
+    (made.folder / "away.png").rename(still)
+    put(made, "still.png", to="copy.png")
+    read()
+    (video,) = made.rows("videos", "kind = 'image'")
+    assert {row["video_id"] for row in made.rows("sources") if row["uri"].endswith("copy.png")} == {video["video_id"]}
+
+
+def test_a_header_that_claims_other_frames_is_proved_anew(home, put, monkeypatch):
+    """And nothing but the proof is decoded for again."""
+    from dataclasses import replace
+
+    from vid_assets import code_versions
+    from vid_assets.steps import videos
+
+    made = home()
+    put(made, "one.mp4")
+    made.run()
+    probe_apart = videos.probe_apart
+    monkeypatch.setattr(videos, "probe_apart", lambda *args: replace(probe_apart(*args), claimed_frames=40))
+    monkeypatch.setattr(code_versions, "VIDEOS", "bumped")
+    monkeypatch.setattr(videos, "PROBE_VERSION", "bumped")
+    assert made.run()["frame_stats[b00001]"] == 1
+    (proof,) = made.rows("frame_stats", "`group` = 'proof'")
+    assert proof["decoded_ratio"] == 30 / 40
+
+
 def test_a_damaged_checkpoint_is_trained_again_and_kept_aside(home, put):
     made = start(home, put, training=True)
     final = made.folder / "home" / made.metadata["checkpoint/long[one]"]["folder"]

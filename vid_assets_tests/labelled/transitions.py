@@ -145,7 +145,11 @@ def _flash(edit: Edit) -> None:
 
 
 def _whip_pan(edit: Edit) -> None:
-    """The camera rests, swings to another view in a few blurred frames, and rests there: one shot."""
+    """The camera rests, swings to another view in a few blurred frames, and rests there: one shot.
+
+    Most swings are as quick as a hand can do, two to four frames at 24 frames a second, with a shutter open for half
+    of each; they begin with a frame or in the middle of one.
+    """
     width, height = edit.size
     for number in range(3):
         if edit.rng.random() < 0.5:
@@ -153,19 +157,22 @@ def _whip_pan(edit: Edit) -> None:
         else:
             wide = np.concatenate([cv2.resize(edit.shot(1)[0], (width, height + 8)) for _ in range(6)], axis=1)
             wide = cv2.GaussianBlur(wide, (0, 0), 1.0)
+        # The shutter is open all the time in the first, slower shot
+        shortest, longest, ticks = (0.15, 0.45, 1) if number == 0 else (0.08, 0.17, 2)
         places, rest = [], 0.0
         for swing in (1.0, 1.6, 1.2):
-            still, quick = edit.seconds(0.5, 0.8), edit.seconds(0.15, 0.45)
-            eased = (1 - np.cos(np.pi * np.linspace(0, 1, quick + 2)[1:])) / 2
-            places += [rest + 0.3 * i for i in range(still)]
+            still = ticks * edit.seconds(0.5, 0.8) + int(edit.rng.integers(ticks))
+            quick = ticks * max(2, edit.seconds(shortest, longest))
+            eased = (1 - np.cos(np.pi * np.linspace(0, 1, quick + (number == 0) + 1)[1:])) / 2
+            places += [rest + 0.3 * i / ticks for i in range(still)]
             rest = places[-1]
             places += (rest + eased * swing * width).tolist()
             rest = places[-1]
-        places += [rest + 0.3 * i for i in range(edit.seconds(0.5, 0.7))]
+        places += [rest + 0.3 * i / ticks for i in range(ticks * edit.seconds(0.5, 0.7))]
         xs = np.array(places)
         if number % 2:
             xs = wide.shape[1] - width - 1 - xs
-        frames = camera(wide, edit.size, xs.tolist(), [4.0] * len(xs), blur=6)
+        frames = camera(wide, edit.size, xs.tolist(), [4.0] * len(xs), blur=6 if number == 0 else 15)[::ticks]
         edit.cut([noisy(edit.rng, frame, 1.5) for frame in frames])
 
 

@@ -60,6 +60,7 @@ def test_what_cannot_be_a_limit_is_refused_in_words(arguments, words):
 def test_values_are_written_and_comments_stay(tmp_path: Path):
     file = tmp_path / "mine.yaml"
     file.write_text(FILE)
+    file.chmod(0o640)
     write_changes(
         file, {("policy", "luma_min"): 25.5, ("policy", "flicker_max"): None, ("duplicates", "max_distance"): 3}
     )
@@ -70,6 +71,7 @@ def test_values_are_written_and_comments_stay(tmp_path: Path):
     for comment in ("# my footage", "# this folder", "# what is good enough", "# dark rooms"):
         assert comment in text
     assert text.splitlines()[:3] == FILE.splitlines()[:3]
+    assert file.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 

@@ -34,8 +34,14 @@ class Hashes(Group):
         gray = picture.gray
         box = without_bars(gray)
         boxed = None if box is None else perceptual_hash(box)
-        quarters = cv2.resize(gray.astype(np.float32), (2, 2), interpolation=cv2.INTER_AREA).ravel().tolist()
-        self._append(picture.time_s, *halves(perceptual_hash(gray)), *halves(boxed), *quarters)
+        self._append(picture.time_s, *halves(perceptual_hash(gray)), *halves(boxed), *_quarters(gray))
+
+
+def _quarters(gray: np.ndarray) -> tuple[float, ...]:
+    """Mean luma of the quarters, row by row; a middle row or column of an odd number belongs to both sides."""
+    height, width = ((size + 1) // 2 for size in gray.shape)
+    parts = (gray[:height, :width], gray[:height, -width:], gray[-height:, :width], gray[-height:, -width:])
+    return tuple(cv2.mean(part)[0] for part in parts)
 
 
 class Thumbnails(Group):

@@ -64,7 +64,8 @@ class Motion(Group):
         if before is None:
             return None, None
         flow = self._quick.calc(before, self._coarse, None)  # type: ignore[call-overload]
-        shift = np.median(flow.reshape(-1, 2), axis=0) / np.hypot(*before.shape)
+        # Each part by itself lies together in memory, which is several times as fast
+        shift = np.array([np.median(part) for part in cv2.split(flow)]) / np.hypot(*before.shape)
         self._path += shift
         return round(float(shift[0]), 6), round(float(shift[1]), 6)
 

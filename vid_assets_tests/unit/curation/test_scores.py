@@ -79,9 +79,16 @@ def test_dark_overexposed_and_blurred_clips_are_named(tmp_path):
 def test_a_cut_that_was_not_split_is_a_residual_cut(tmp_path):
     path = write_video(tmp_path / "cut.mp4", pan(16, 36) + pan(17, 36))
     ((_, whole),) = scored(path, Shots(splitter="none"))
-    assert whole.metrics["residual_cut"] > 1 and whole.metrics["shot_rate"] == pytest.approx(2 / 3, abs=0.01)
+    assert whole.metrics["residual_cut"] > 1 and whole.metrics["shot_rate"] == pytest.approx(1 / 3, abs=0.01)
     for _, part in scored(path):
         assert part.metrics["residual_cut"] < 1
+
+
+def test_a_short_single_shot_is_no_montage(tmp_path):
+    path = write_video(tmp_path / "short.mp4", pan(15, 18))
+    ((_, result),) = scored(path)
+    assert result.metrics["shot_rate"] == 0
+    assert rules(path) == [{"duration_min"}]
 
 
 def test_letterbox_is_cropped_in_displayed_pixels(tmp_path):

@@ -32,6 +32,7 @@ def synthetic(times, pictures, motion=None):
     steps = [1.0 + float(np.abs(after - before).mean()) for before, after in itertools.pairwise(pictures)]
     columns = ("content", "luma_change", "coarse_change", "residual")
     change = GroupStats("change", "1", list(times), {name: [None, *steps] for name in columns})
+    change.stats |= {name: [10.0] * len(pictures) for name in ("detail_x", "detail_y")}
     change.miniatures = pack([np.round(picture).astype(np.uint8) for picture in pictures])
     groups = {"change": change}
     if motion is not None:
@@ -136,6 +137,34 @@ def test_a_dark_scene_is_no_fade():
     pictures = [np.clip(scene(1, luma=0.0) / 3, 0, 255)] * 60
     assert np.mean(pictures[0]) < Shots().fade_luma
     assert len(find_clips(VIDEO, synthetic(np.arange(60) / 25, pictures), Shots())) == 1
+
+
+@pytest.mark.parametrize(("light", "parts"), [(24.0, 2), (110.0, 1)])
+def test_a_cut_in_the_dark_changes_less_than_one_by_day(light, parts):
+    pictures = [np.clip(scene(seed, luma=110.0) * light / 110.0, 0, 255) for seed in (1, 2) for _ in range(25)]
+    groups = synthetic(np.arange(50) / 25, pictures)
+    for name, usual, cut in (("content", 4.0, 35.0), ("coarse_change", 0.7, 6.2), ("residual", 0.6, 5.5)):
+        groups["change"].stats[name] = [None, *[usual] * 24, cut, *[usual] * 24]
+    # By day, pictures this unlike would differ more
+    assert np.count_nonzero(standard_cuts(groups) >= 1) == parts - 1
+
+
+@pytest.mark.parametrize("rows", [True, False])
+def test_a_dissolve_between_bars_is_left_out(rows):
+    """Bars are alike in both shots, which must not make the shots alike."""
+    share = np.concatenate([np.zeros(30), np.linspace(0, 1, 18)[1:-1], np.ones(30)])
+    pictures = [scene(1) * (1 - one) + scene(2) * one for one in share]
+    for picture in pictures:
+        bars = (
+            (slice(None, 2), slice(-2, None))
+            if rows
+            else ((slice(None), slice(None, 4)), (slice(None), slice(12, None)))
+        )
+        for bar in bars:
+            picture[bar] = (0, 128, 128)
+    before, after = find_clips(VIDEO, synthetic(np.arange(len(pictures)) / 25, pictures), Shots(trim_s=0))
+    assert before.ends_with == after.starts_with == "dissolve"
+    assert 28 <= before.frame_count <= 32 and 28 <= after.frame_count <= 32
 
 
 def test_repeated_frames_in_a_fast_pan_are_no_cuts():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 import zlib
 
 import numpy as np
@@ -110,6 +111,26 @@ def test_an_installation_in_which_no_worker_starts_is_no_fault_of_the_files(tmp_
     monkeypatch.setattr(isolation, "_REPO", f"{tmp_path}{os.pathsep}{isolation._REPO}")
     with pytest.raises(RuntimeError, match=r"does not start(.|\n)*no libav here"):
         isolation.Worker().call(abs, -1, limits=Decoding())
+
+
+def imports_what_is_not_there():
+    import no_such_module  # noqa: F401
+
+
+def test_what_cannot_be_imported_there_is_no_fault_of_the_file_and_told_at_once():
+    """Otherwise every file would be given up, one after another, as if its decoder stood still."""
+    module = types.ModuleType("made_here_alone")
+    exec("def work(): pass", vars(module))
+    sys.modules["made_here_alone"] = module
+    started = time.monotonic()
+    try:
+        for function in (module.work, imports_what_is_not_there):
+            with pytest.raises(RuntimeError, match=r"lacks something: ModuleNotFoundError: No module named"):
+                isolated(function, limits=Decoding(stall_s=20))
+    finally:
+        del sys.modules["made_here_alone"]
+    assert time.monotonic() - started < 15
+    assert isolated(abs, -1, limits=Decoding()).value == 1
 
 
 def test_the_worker_goes_when_its_parent_is_killed(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from pathlib import Path
 
@@ -39,6 +40,25 @@ def test_files_are_listed_in_order_with_their_sizes(tmp_path):
         "no_suffix": 1,
         "c.png": 5,
     }
+
+
+def test_what_is_no_file_is_no_footage(tmp_path):
+    """To open a pipe would wait for ever for somebody to write into it."""
+    make(tmp_path, "a.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "device.mp4").symlink_to("/dev/zero")
+    (tmp_path / "broken.mp4").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "a.mp4")
+    assert names(tmp_path) == ["a.mp4", "broken.mp4", "link.mp4"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such names")
+def test_a_name_that_is_no_text_is_refused_in_words_unless_it_is_excluded(tmp_path):
+    make(tmp_path, "a.mp4")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")).write_bytes(b"x")
+    with pytest.raises(ListingError, match=r"caf\\xe9\.mp4.*not UTF-8.*[Rr]ename"):
+        names(tmp_path)
+    assert names(tmp_path, exclude=("caf*",)) == ["a.mp4"]
 
 
 def test_an_empty_folder_is_an_empty_source(tmp_path):

@@ -56,6 +56,16 @@ def test_only_misses_are_computed(store):
     assert held(store) == {"a": "1", "b": "2", "c": "1"}
 
 
+def test_what_is_finished_is_kept_where_the_next_row_fails(store):
+    def breaks(misses: list[str]) -> Iterable[dict[str, Any]]:
+        yield from Rows()(misses[:2])
+        raise OSError("the third file")
+
+    with pytest.raises(OSError, match="the third file"):
+        sync(store, {"a": "1", "b": "1", "c": "1"}, breaks)
+    assert held(store) == {"a": "1", "b": "1"}
+
+
 def test_nothing_to_compute_does_not_even_ask(store):
     def never(misses: list[str]) -> Iterable[dict[str, Any]]:
         raise AssertionError("asked for nothing")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vid_assets.demo import scenes
-from vid_assets.views.sheets import as_markdown, contact_sheet, filmstrip
+from vid_assets.views.sheets import LIMIT, Section, as_markdown, contact_sheet, filmstrip, sectioned_sheet
 
 
 def _picture(data: bytes) -> Image.Image:
@@ -72,6 +72,17 @@ def test_a_sheet_stays_below_its_limit_and_counts_what_is_left_out():
 def test_a_limit_that_cannot_be_kept_is_an_error_not_an_empty_sheet():
     with pytest.raises(ValueError, match="more than 500 bytes"):
         contact_sheet([(_plain(9), [])], limit=500)
+
+
+def test_a_sheet_of_more_sections_than_fit_shows_the_first_of_them():
+    """A batch may fail by every rule there is: that is no error of the sheet's."""
+    noise = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
+    sections = [Section(f"rule {n}", [(noise, [f"✗ rule {n}"] * 20)] * 6, 6) for n in range(40)]
+    few, many = sectioned_sheet(sections[:2], 6, "rejected"), sectioned_sheet(sections, 6, "rejected")
+    assert len(many) <= LIMIT
+    assert _picture(many).height > 2 * _picture(few).height
+    with pytest.raises(ValueError, match="one tile needs more than 2000 bytes"):
+        sectioned_sheet(sections, 6, limit=2000)
 
 
 def test_no_tiles_give_a_sheet_that_says_so():
