@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from vid_assets import code_versions as code
@@ -106,7 +107,11 @@ def _batch_files(project: Project, batch: str | None) -> dict[str, str]:
     from vid_assets.store.tables import equals
 
     rows = project.store.read("sources", equals("ingest_batch", batch), ["uri", "size_bytes", "etag", "state"])
-    return {"sources": files_digest(row for row in rows if row["state"] != "replaced")}
+    rows = [row for row in rows if row["state"] != "replaced"]
+    # A HEIC still that could not be read is stale once the extra is there; found, not imported, as that is heavy
+    needs_extra = any(row["uri"].lower().endswith((".heic", ".heif", ".hif")) for row in rows)
+    extra = {"extra heic": "installed"} if needs_extra and find_spec("pillow_heif") else {}
+    return {"sources": files_digest(rows)} | extra
 
 
 def presence(project: Project, batch: str | None = None) -> list[str]:

@@ -40,6 +40,12 @@ _HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 PROBE_VERSION = "2"
 
 
+#: Why a HEIC still was not read; it is tried again once the extra is there.
+HEIC_NEEDS_EXTRA = (
+    "a HEIC still; to read it, install the extra `heic`: uv pip install -e '.[heic]' in the folder of vid_assets"
+)
+
+
 @dataclass(frozen=True)
 class Probe:
     """The header of one source. When `status` is `failed`, `error` says why and all other facts are None.
@@ -95,7 +101,7 @@ def probe(path: str, limits: Decoding | None = None) -> Probe:
     if head.startswith(b"version https://git-lfs"):
         return failed("a Git LFS pointer, not the footage itself; run `git lfs pull` in its repository")
     if is_heif(head) and not heif_is_installed():
-        return failed("a HEIC still; install the extra `heic` to read it: pip install 'vid_assets[heic]'")
+        return failed(HEIC_NEEDS_EXTRA)
     if head[8:16] == b"WEBPVP8X" and head[20] & _WEBP_IS_ANIMATED:
         return failed("an animated WebP, which libav does not read; convert it to a video or a GIF")
     limits = limits or Decoding()

