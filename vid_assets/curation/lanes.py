@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+import cv2
+
 from vid_assets.curation.measures import Measure
 from vid_assets.curation.picture import Picture
 
@@ -32,6 +34,9 @@ class Lanes:
         self._waiting: deque[list[Future[None]]] = deque()
 
     def __enter__(self) -> Lanes:
+        # On pictures this small, OpenCV's own threads cost more than they bring, and get in the lanes' way
+        self._threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
         return self
 
     def __exit__(
@@ -43,6 +48,7 @@ class Lanes:
         finally:
             for executor, _ in self._lanes:
                 executor.shutdown(wait=True, cancel_futures=True)
+            cv2.setNumThreads(self._threads)
 
     def feed(self, picture: Picture, frame_bytes: int) -> None:
         """Measure the next picture in presentation order; it holds a frame of `frame_bytes` until then."""

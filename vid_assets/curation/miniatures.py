@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 #: Of a miniature, in pixels; the shape of the source is not kept.
 HEIGHT, WIDTH = 9, 16
@@ -65,21 +66,21 @@ def best_alignment(a: np.ndarray, b: np.ndarray) -> float:
     High for two views of one scene that a camera moved between, low for different scenes. Each of the three channels
     is taken without its mean.
     """
-    a, b = a.astype(np.float64), b.astype(np.float64)
     height, width = a.shape[:2]
     furthest_y, furthest_x = height // 3, width * 5 // 8
-    best = -1.0
-    for dy in range(-furthest_y, furthest_y + 1):
-        rows_a, rows_b = _overlap(dy, height)
-        for dx in range(-furthest_x, furthest_x + 1):
-            columns_a, columns_b = _overlap(dx, width)
-            left, right = a[rows_a, columns_a], b[rows_b, columns_b]
-            left, right = left - left.mean(axis=(0, 1)), right - right.mean(axis=(0, 1))
-            # The 1 keeps plain pictures, which correlate with nothing, from dividing by zero
-            norm = np.sqrt((left * left).sum() * (right * right).sum() + 1.0)
-            best = max(best, float((left * right).sum() / norm))
-    return best
-
-
-def _overlap(shift: int, length: int) -> tuple[slice, slice]:
-    return slice(max(0, shift), length + min(0, shift)), slice(max(0, -shift), length + min(0, -shift))
+    left = a.astype(np.float64).reshape(-1, 3)
+    # All shifts of b at once, zero where it has nothing: (channel, shift, pixel)
+    border = ((furthest_y, furthest_y), (furthest_x, furthest_x), (0, 0))
+    windows = sliding_window_view(np.pad(b.astype(np.float64), border), (height, width), axis=(0, 1))
+    right = windows.transpose(2, 0, 1, 3, 4).reshape(3, -1, height * width)
+    both = sliding_window_view(np.pad(np.ones((height, width)), border[:2]), (height, width))
+    both = both.reshape(-1, height * width)
+    count = both.sum(axis=1)[:, None]
+    sums_left, squares_left = both @ left, both @ left**2
+    sums_right, squares_right = right.sum(axis=2).T, (right**2).sum(axis=2).T
+    shared = (right @ left.T[:, :, None])[..., 0].T - sums_left * sums_right / count
+    spread_left = squares_left - sums_left**2 / count
+    spread_right = squares_right - sums_right**2 / count
+    # The 1 keeps plain pictures, which correlate with nothing, from dividing by zero
+    norm = np.sqrt(np.maximum(spread_left.sum(axis=1), 0) * np.maximum(spread_right.sum(axis=1), 0) + 1.0)
+    return float((shared.sum(axis=1) / norm).max())

@@ -64,8 +64,8 @@ class Motion(Group):
         if before is None:
             return None, None
         flow = self._quick.calc(before, self._coarse, None)  # type: ignore[call-overload]
-        # Each part by itself lies together in memory, which is several times as fast
-        shift = np.array([np.median(part) for part in cv2.split(flow)]) / np.hypot(*before.shape)
+        # The quick flow has one value for 4x4 pixels, enlarged: the median of every fourth says as much
+        shift = np.median(flow[2::4, 2::4].reshape(-1, 2), axis=0) / np.hypot(*before.shape)
         self._path += shift
         return round(float(shift[0]), 6), round(float(shift[1]), 6)
 
