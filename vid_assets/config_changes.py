@@ -7,6 +7,7 @@ own name, a key of another section as `section.key`.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,8 @@ def _place(name: str) -> tuple[str, str]:
         for one in TUNABLE
         for key in Config.model_fields[one].annotation.model_fields  # type: ignore[union-attr]
     }
-    for shown, place in known.items():
-        if place == (section, key):
-            return known[shown]
+    if (section, key) in known.values():
+        return section, key
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"{name}: no such rule{hint} There are: {', '.join(known)}")
@@ -72,7 +72,6 @@ def write_changes(path: Path, values: Mapping[tuple[str, str], Any]) -> None:
 
     Raises `ConfigError` where the file would not be valid any more, and leaves it as it was.
     """
-    import os
     import shutil
 
     from ruamel.yaml import YAML

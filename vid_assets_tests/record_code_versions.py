@@ -87,7 +87,7 @@ COVERED: dict[str, tuple[str, tuple[str, ...]]] = {
             "vid_assets/curation/scores.py",
             "vid_assets/curation/cuts.py",
             "vid_assets/curation/miniatures.py",
-            "vid_assets/curation/shots.py::standard_cuts,_STANDARD",
+            "vid_assets/curation/shots.py::standard_cuts,frame_edges,_STANDARD",
             "vid_assets/curation/tracks.py::HASH_RATE,sample,_hash",
             "vid_assets/curation/continuity.py",
             "vid_assets/curation/source.py",

@@ -12,6 +12,10 @@ from vid_assets.config import Shots
 
 #: Long side of the picture that all measures but sharpness read, in pixels. Smaller sources keep their size.
 LONG_SIDE = 320
+#: A row or column with no pixel brighter than the first may belong to a letterbox bar; one with a pixel brighter
+#: than the second does not.
+BAR_LUMA = 10
+EDGE_LUMA = 40
 
 #: A column of values by name, a value or None for each timestamp.
 Columns = dict[str, list[float | None]]

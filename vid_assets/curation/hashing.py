@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from vid_assets.curation.groups import BAR_LUMA, EDGE_LUMA
+
 _SIDE = 32
 #: (vertical, horizontal) frequency of each bit, lowest first, without the DC term.
 _FREQUENCIES = sorted(((v, u) for v in range(12) for u in range(12) if v + u), key=lambda f: (f[0] + f[1], f))[:64]
@@ -23,9 +25,8 @@ MIRROR = sum(1 << bit for bit, (_, u) in enumerate(_FREQUENCIES) if u % 2)
 #: A 32x32 picture whose luma deviates less than this (root mean square) is flat: its signs would be noise.
 _FLAT = 1.0
 
-#: Letterbox bars end within a pixel or two of the small picture: all is at most the first value on one side, and
-#: something is brighter than the second on the other. What is dark for another reason ends softly.
-_BAR_LUMA, _EDGE_LUMA, _SOFT_EDGE = 10, 40, 2
+#: Letterbox bars end within so many pixels of the small picture; what is dark for another reason ends softly.
+_SOFT_EDGE = 2
 
 
 def perceptual_hash(gray: np.ndarray) -> int | None:
@@ -47,7 +48,7 @@ def perceptual_hash(gray: np.ndarray) -> int | None:
 
 def without_bars(gray: np.ndarray) -> np.ndarray | None:
     """The part of a luma picture (H, W) uint8 inside letterbox or pillarbox bars; None where there are none."""
-    if min(gray[0].max(), gray[-1].max(), gray[:, 0].max(), gray[:, -1].max()) > _BAR_LUMA:
+    if min(gray[0].max(), gray[-1].max(), gray[:, 0].max(), gray[:, -1].max()) > BAR_LUMA:
         return None  # most frames end here
     rows, columns = _inside(gray.max(axis=1)), _inside(gray.max(axis=0))
     if (rows.start, columns.start, rows.stop, columns.stop) == (0, 0, *gray.shape):
@@ -61,7 +62,7 @@ def without_bars(gray: np.ndarray) -> np.ndarray | None:
 
 def _inside(profile: np.ndarray) -> slice:
     """What lies between the sharply ending bars at both ends of a profile of maxima."""
-    dim, bright = np.flatnonzero(profile > _BAR_LUMA), np.flatnonzero(profile > _EDGE_LUMA)
+    dim, bright = np.flatnonzero(profile > BAR_LUMA), np.flatnonzero(profile > EDGE_LUMA)
     if not len(bright):
         return slice(0, len(profile))
     start, stop = int(dim[0]), int(dim[-1]) + 1

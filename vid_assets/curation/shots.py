@@ -19,8 +19,6 @@ from vid_assets.curation.cuts import as_array, cut_strength, signals
 from vid_assets.curation.groups import GroupStats
 from vid_assets.curation.transitions import Boundary, find_boundaries
 
-__all__ = ["SHOTS_VERSION", "Clip", "as_array", "find_clips", "standard_cuts"]
-
 SHOTS_VERSION = "2"
 
 #: The standard detector: the defaults, whatever the config says.
@@ -56,7 +54,7 @@ def find_clips(video: Mapping[str, Any], groups: Mapping[str, GroupStats], confi
         return []
     if video["kind"] == "image" or len(times) == 1:
         return [Clip(float(times[0]), float(times[0]), 1, "image", "still", "file", "file")]
-    edges = np.append(times, times[-1] + np.median(np.diff(times)))
+    edges = frame_edges(times)
     clips = []
     for first, last, starts_with, ends_with in _shots(_boundaries(groups, config), len(times)):
         first, last = _trimmed(edges, first, last, config.trim_s, len(times))
@@ -66,6 +64,13 @@ def find_clips(video: Mapping[str, Any], groups: Mapping[str, GroupStats], confi
             ends = ends_with if b == last else "division"
             clips.append(Clip(float(edges[a]), float(edges[b]), b - a, "video", config.splitter, starts, ends))
     return clips
+
+
+def frame_edges(times: np.ndarray) -> np.ndarray:
+    """The times of frames, (N,) seconds, and that at which the last one ends: after a median step, or at once where
+    there is one frame; none for none."""
+    step = np.median(np.diff(times)) if len(times) > 1 else 0.0
+    return np.append(times, times[-1:] + step)
 
 
 def standard_cuts(groups: Mapping[str, GroupStats]) -> np.ndarray:

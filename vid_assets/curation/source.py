@@ -15,7 +15,7 @@ import numpy as np
 from vid_assets.config import Shots
 from vid_assets.curation.cuts import as_array
 from vid_assets.curation.groups import GroupStats
-from vid_assets.curation.shots import standard_cuts
+from vid_assets.curation.shots import frame_edges, standard_cuts
 from vid_assets.curation.transitions import Boundary, find_boundaries
 
 #: A frame repeats the one before where luma differs by less than this, on average over the picture and in any part of
@@ -63,8 +63,7 @@ class Source:
     @cached_property
     def edges(self) -> np.ndarray:
         """The times, and the time at which the last frame ends."""
-        step = np.median(np.diff(self.times)) if len(self.times) > 1 else 0.0
-        return np.append(self.times, self.times[-1:] + step)
+        return frame_edges(self.times)
 
     @cached_property
     def cuts(self) -> np.ndarray:

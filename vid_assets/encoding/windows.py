@@ -15,7 +15,7 @@ import numpy as np
 
 from vid_assets.config import Bucket
 from vid_assets.curation.continuity import Event
-from vid_assets.footage.decode import TIME_TOLERANCE_S
+from vid_assets.footage.decode import frames_on_screen
 
 #: Bumped by hand when other windows are planned. Not in the key of a latent: the key says which frames it is made of.
 WINDOWS_VERSION = "2"
@@ -147,11 +147,6 @@ def _repeats(window: Window, times: np.ndarray, events: Iterable[Event]) -> str 
             if repeated.any():
                 return "repeated frames"
     return None
-
-
-def frames_on_screen(times: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
-    """Number of the frame that is on screen at each moment: the last of `times` (ascending) not after it, or -1."""
-    return np.searchsorted(times, np.asarray(moments_s) + TIME_TOLERANCE_S, side="right") - 1
 
 
 def _stands_still(start_s: float, end_s: float, events: Iterable[Event], share_min: float | None) -> str | None:

@@ -35,6 +35,7 @@ __all__ = [
     "decoder_route",
     "decoder_version",
     "frame_times",
+    "frames_on_screen",
     "read_frames",
     "read_image",
 ]
@@ -96,7 +97,7 @@ def read_frames(
     """
     path = os.fspath(path)
     times = np.asarray(frame_times(path, video["stream_index"]) if timestamps is None else timestamps, dtype=np.float64)
-    wanted = np.searchsorted(times, np.asarray(times_s, dtype=np.float64) + TIME_TOLERANCE_S, side="right") - 1
+    wanted = frames_on_screen(times, times_s)
     if len(wanted) and wanted.min() < 0:
         first = f"the first frame is at {times[0]:.3f} s" if len(times) else "no frame can be decoded"
         raise DecodeError(path, f"nothing is on screen at {min(times_s):.3f} s; {first}")
@@ -110,6 +111,12 @@ def read_frames(
     else:
         raise ValueError(f"route must be 'decord' or 'pyav', got {route!r}")
     return images[inverse]
+
+
+def frames_on_screen(times: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
+    """Number of the frame that is on screen at each moment (seconds): the last of `times` (ascending) that is not
+    later, but for `TIME_TOLERANCE_S`; -1 before the first."""
+    return np.searchsorted(times, np.asarray(moments_s, dtype=np.float64) + TIME_TOLERANCE_S, side="right") - 1
 
 
 def _read_decord(path: str, video: Mapping[str, Any], indices: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -37,10 +37,9 @@ def clips(project: Project, batch: str, force: bool = False, progress: Progress 
     wanted: dict[str, str] = {}
     found: dict[str, Row] = {}
     for video_id in sorted(videos.keys() & versions.keys()):
-        stats, _ = read_stats(project, equals("video_id", video_id))
         content = videos[video_id]["content_hash"]
         key = digest([video_id, content, versions[video_id], config.model_dump(), SHOTS_VERSION])
-        for clip in find_clips(videos[video_id], stats[video_id], config):
+        for clip in find_clips(videos[video_id], read_stats(project, video_id), config):
             clip_id = _clip_id(video_id, asdict(clip))
             found[clip_id] = {"clip_id": clip_id, "video_id": video_id, "ingest_batch": batch} | asdict(clip)
             wanted[clip_id] = key
@@ -84,8 +83,7 @@ def clip_scores(project: Project, batch: str, force: bool = False, progress: Pro
     def compute(misses: list[str]) -> Iterable[Row]:
         in_order = sorted(misses, key=lambda clip_id: (by_id[clip_id]["video_id"], by_id[clip_id]["start_s"]))
         for video_id, clip_ids in itertools.groupby(in_order, key=lambda clip_id: by_id[clip_id]["video_id"]):
-            stats, _ = read_stats(project, equals("video_id", video_id))
-            source = Source(videos[video_id], stats[video_id])
+            source = Source(videos[video_id], read_stats(project, video_id))
             for clip_id in clip_ids:
                 yield _score_row(clip_id, batch, score(by_id[clip_id], source))
 

@@ -144,15 +144,15 @@ def _stats_row(video_id: str, batch: str, stats: GroupStats) -> Row:
     }
 
 
-def read_stats(project: Project, where: str) -> tuple[dict[str, dict[str, GroupStats]], dict[str, str]]:
-    """The statistics of the videos that `where` selects, without thumbnails, and a digest of them for each video."""
+def read_stats(project: Project, video_id: str) -> dict[str, GroupStats]:
+    """The statistics of one video by group, without thumbnails."""
     columns = [
-        "video_id", "group", "group_version", "timestamps", "stats", "miniatures", "decoded_ratio", "corrupt_frames",
+        "group", "group_version", "timestamps", "stats", "miniatures", "decoded_ratio", "corrupt_frames",
         "packet_errors", "packet_hash", "status", "error",
     ]  # fmt: skip
-    found: dict[str, dict[str, GroupStats]] = {}
-    for row in project.store.read("frame_stats", where, columns):
-        found.setdefault(row["video_id"], {})[row["group"]] = GroupStats(
+    found = {}
+    for row in project.store.read("frame_stats", equals("video_id", video_id), columns):
+        found[row["group"]] = GroupStats(
             group=row["group"],
             version=row["group_version"],
             timestamps=row["timestamps"] or [],
@@ -166,7 +166,7 @@ def read_stats(project: Project, where: str) -> tuple[dict[str, dict[str, GroupS
             status=row["status"],
             error=row["error"],
         )
-    return found, stats_versions(project, where)
+    return found
 
 
 def stats_versions(project: Project, where: str) -> dict[str, str]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from vid_assets.curation.groups import BAR_LUMA, EDGE_LUMA
 from vid_assets.curation.measures.base import Every, Group
 from vid_assets.curation.picture import Picture
 
 #: A pixel at most this bright is black (10 % of the range, as in ffmpeg's blackdetect); at least this, clipped.
 BLACK_PIXEL = 25
 CLIPPED_PIXEL = 250
-#: A row or column with no pixel brighter than the first may belong to a letterbox bar; one with a pixel brighter
-#: than the second does not.
-BAR_LUMA = 10
-EDGE_LUMA = 40
 SHARPNESS_RATE = 4.0
 #: Parts of the picture, along each side, whose sharpness is measured, and the percentile of them that counts.
 SHARPNESS_PARTS = 6

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from vid_assets.config import Bucket
 from vid_assets.curation.continuity import Event
 from vid_assets.encoding.transform import fit_frames
-from vid_assets.encoding.windows import frames_on_screen, nearest_aspects, plan_windows
+from vid_assets.encoding.windows import nearest_aspects, plan_windows
+from vid_assets.footage.decode import frames_on_screen
 
 BUCKETS = [
     Bucket.parse(text)
