@@ -1,7 +1,7 @@
-"""Tiny stand-ins for a pretrained VAE and text encoder: seeded, made in seconds, never trained.
+"""Tiny stand-ins for a pretrained VAE and text encoder, so that the whole chain runs on a laptop without a download.
 
-They have the architecture, the interface and the latent geometry of the real ones, so that the whole chain runs on a
-laptop without a download. The VAE is a designed linear transform; the text states carry no meaning.
+They have the architecture, the interface and the latent geometry of the real ones. The VAE is trained (its card is
+`model/tiny_vae/README.md`); the text encoder is seeded and its states carry no meaning.
 """
 
 from __future__ import annotations
@@ -14,18 +14,26 @@ from model.checkpoint import atomic_folder
 TINY_TEXT: dict[str, Any] = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
 
 
-def save_tiny_vae(folder: str | Path, seed: int = 0) -> Path:
-    """Write an `AutoencoderKLHunyuanVideo` of 1.3 M parameters; equal bytes for an equal seed.
+#: The trained VAE that comes with the code: `AutoencoderKLHunyuanVideo` of 1.3 M parameters, in float16.
+TINY_VAE = Path(__file__).parent / "tiny_vae"
 
-    Its weights are designed, see `model.tiny_vae`: latents have about unit variance and decode to a blurred clip.
-    """
+
+def save_tiny_vae(folder: str | Path, seed: int = 0) -> Path:
+    """Write the tiny VAE. A seed other than 0 gives another one as good: latent channels in another order and sign."""
+    import torch
     from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import AutoencoderKLHunyuanVideo
 
-    from model.tiny_vae import CONFIG, design
-
-    with _seeded(seed):
-        vae = AutoencoderKLHunyuanVideo(**CONFIG)
-    design(vae, seed)
+    vae = AutoencoderKLHunyuanVideo.from_pretrained(str(TINY_VAE), torch_dtype=torch.float16, local_files_only=True)
+    if seed:
+        channels = vae.config.latent_channels
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(channels, generator=generator)
+        signs = (torch.randint(0, 2, (channels, 1, 1, 1, 1), generator=generator) * 2 - 1).half()
+        with torch.no_grad():
+            into, back = vae.quant_conv, vae.post_quant_conv
+            into.weight[:channels] = into.weight[order] * signs
+            into.bias[:channels] = into.bias[order] * signs.flatten()
+            back.weight.copy_(back.weight[:, order] * signs.transpose(0, 1))
     return _save(folder, vae)
 
 

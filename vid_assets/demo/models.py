@@ -1,4 +1,7 @@
-"""Makes the demo's small untrained models: `python -m vid_assets.demo.models FOLDER`. What is there is left alone."""
+"""Writes the demo's small models, a trained VAE and a seeded text encoder: `python -m vid_assets.demo.models FOLDER`.
+
+What is there is left alone.
+"""
 
 from __future__ import annotations
 

@@ -35,6 +35,9 @@ def main() -> int:
     os.environ.setdefault("DAGSTER_HOME", str(Path.cwd()))
     os.environ["VID_ASSETS_CONFIG"] = str(PRESETS / "demo.yaml")
     folder = Path(home())
+    if "://" in home():
+        print("the demo needs a local folder as VID_ASSETS_HOME", file=sys.stderr)
+        return 2
     os.environ["VID_ASSETS_HOME"] = str(folder)
     began = time.monotonic()
     _prepare(folder)
@@ -59,7 +62,7 @@ def _prepare(folder: Path) -> None:
     footage, weights = folder / "demo" / "footage", folder / "demo" / "models"
     making = None
     if models.missing(weights):
-        print(f"making small untrained models in {weights}", flush=True)
+        print(f"writing the small models to {weights}", flush=True)
         making = subprocess.Popen([sys.executable, "-m", "vid_assets.demo.models", str(weights)])
     print(f"rendering footage into {footage}", flush=True)
     labels = render(footage)
@@ -145,7 +148,7 @@ def _report(folder: Path, done: list[Done], preparing: float, running: float) ->
         print(f"contact sheet     {path}")
     for path in videos:
         print(f"generated video   {path}")
-    print("\nThe VAE of the demo is untrained (its weights are set by hand): expect blurred pictures.")
+    print("\nThe VAE of the demo is tiny, and its text encoder untrained: expect soft pictures that follow no caption.")
     print("Web UI: make ui     (then open http://127.0.0.1:3000)")
 
 

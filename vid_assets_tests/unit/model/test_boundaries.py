@@ -11,7 +11,7 @@ import pytest
 
 import model
 
-FILES = sorted(Path(model.__file__).parent.glob("*.py"))
+FILES = sorted(Path(model.__file__).parent.rglob("*.py"))
 LIGHT = ("weights", "latent_space", "vae", "text", "tiny", "manifest", "order", "checkpoint", "train", "evaluate")
 
 
