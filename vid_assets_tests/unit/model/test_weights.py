@@ -66,14 +66,53 @@ def test_resolve_takes_a_local_folder_or_asks_the_hub(tmp_path: Path, monkeypatc
 
     asked: list[tuple] = []
 
-    def snapshot_download(repo: str, revision: str | None = None, allow_patterns: list[str] | None = None) -> str:
-        asked.append((repo, revision, allow_patterns))
+    def snapshot_download(repo: str, revision: str | None = None, **patterns: list[str] | None) -> str:
+        asked.append((repo, revision, patterns))
         if repo == "owner/gone":
             raise RuntimeError("404 Not Found\nmore")
         return str(tmp_path / "repo")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     assert weights.resolve("owner/name", "abc", "vae") == folder
-    assert asked == [("owner/name", "abc", ["vae/*"])]
+    with pytest.raises(weights.WeightsError, match="see `subfolder`"):  # a pipeline: nothing in its folders is fetched
+        weights.resolve("owner/name")
+    assert asked == [
+        ("owner/name", "abc", {"allow_patterns": ["vae/*"], "ignore_patterns": []}),
+        ("owner/name", None, {"allow_patterns": None, "ignore_patterns": ["*/*"]}),
+    ]
     with pytest.raises(weights.WeightsError, match=r"owner/gone at revision r1: .*404 Not Found$"):
         weights.resolve("owner/gone", "r1", "vae")
+
+
+def test_what_belongs_to_an_encoder_is_downloaded_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a pipeline's repository: the folder of the encoder and that of its tokenizer, and no other."""
+    from vid_assets.config import ImageEncoder, PooledTextEncoder, TextEncoder
+    from vid_assets.steps.vae import weights_of
+    from vid_assets_tests.unit.test_definitions import project_of
+
+    asked: list[list[str]] = []
+
+    def snapshot_download(repo: str, revision: str | None = None, **patterns: list[str]) -> str:
+        asked.append(patterns["allow_patterns"])
+        return str(tmp_path / "repo")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    for name, beside, file in (
+        ("text_encoder", "tokenizer", "tokenizer.json"),
+        ("text_encoder_2", "tokenizer_2", "vocab.json"),
+        ("image_encoder", "feature_extractor", "preprocessor_config.json"),
+    ):
+        write(tmp_path / "repo" / name, {})
+        (tmp_path / "repo" / beside).mkdir()
+        (tmp_path / "repo" / beside / file).write_text('{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}')
+    project = project_of(tmp_path)
+    sections = (TextEncoder, "text_encoder"), (PooledTextEncoder, "text_encoder_2"), (ImageEncoder, "image_encoder")
+    hashes = [weights_of(project, make(source="owner/name", subfolder=folder)).hash for make, folder in sections]
+    assert [set(patterns) for patterns in asked] == [
+        {"text_encoder/*", "tokenizer/*"},
+        {"text_encoder_2/*", "tokenizer_2/*"},
+        {"image_encoder/*", "feature_extractor/*"},
+    ]
+    (tmp_path / "repo/tokenizer_2/vocab.json").write_text('{"another": 1}')
+    again = weights_of(project, PooledTextEncoder(source="owner/name", subfolder="text_encoder_2")).hash
+    assert again != hashes[1], "a tokenizer that changed beside its encoder is noticed"
