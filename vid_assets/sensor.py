@@ -18,7 +18,7 @@ from vid_assets.partitions import register_batches
 from vid_assets.project import Project
 from vid_assets.store.state import digest
 
-#: What one run of a batch does, in one process.
+#: What one run of a batch does, in one process; and `image_embeddings`, where an image encoder is configured.
 BATCH_RUN = ("source_files", *CURATION, "duplicates", "vae", "latents")
 
 
@@ -78,10 +78,11 @@ def changed_batches(digests: Mapping[str, str], requested: Mapping[str, str], fi
 def footage_sensor(project: Project) -> dg.SensorDefinition:
     """The sensor on the configured sources."""
     ingest = project.config.ingest
+    embedded = ("image_embeddings",) if project.config.image_encoder else ()
 
     @dg.sensor(
         name="new_footage",
-        asset_selection=dg.AssetSelection.assets(*BATCH_RUN),
+        asset_selection=dg.AssetSelection.assets(*BATCH_RUN, *embedded),
         minimum_interval_seconds=ingest.sensor_interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING if ingest.watch else dg.DefaultSensorStatus.STOPPED,
         description="Registers new and changed footage once it has settled, and takes its batch to latents in one run.",
@@ -101,8 +102,8 @@ def footage_sensor(project: Project) -> dg.SensorDefinition:
         fail_dead_runs(context.instance)
         return dg.SensorResult(
             run_requests=[
-                *(_request(tick, batch, BATCH_RUN) for batch in tick.new),
-                *(_request(tick, batch, ("vae", "latents")) for batch in tick.moved),
+                *(_request(tick, batch, (*BATCH_RUN, *embedded)) for batch in tick.new),
+                *(_request(tick, batch, ("vae", "latents", *embedded)) for batch in tick.moved),
             ],
             cursor=tick.cursor.text(),
             skip_reason=None if tick.new or tick.moved else dg.SkipReason(tick.why_nothing),

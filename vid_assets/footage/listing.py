@@ -1,4 +1,4 @@
-"""Finding footage: the files below each source, with their sizes, versions and sidecars. Reads no footage.
+"""Finding footage: the files below each source, with their sizes, versions and sidecars. Reads captions, no footage.
 
 A listing that fails is an error, never an empty source. The version of a file (`etag`) is the store's own etag, or
 its modification time on a local disk.
@@ -7,6 +7,7 @@ its modification time on a local disk.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,11 +17,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from vid_assets.config import Source
+from vid_assets.footage.sidecars import BESIDE, PROMPTS, Listing, listings_of, path_of, read_listing
 
-#: Sidecars: text that belongs to the file of the same stem beside it.
-SIDECAR_SUFFIXES = (".txt",)
 #: Files that are never footage: what an operating system, an editor or a data set's own documentation leaves.
 _NOT_FOOTAGE = {
+    ".txt",
     ".json",
     ".jsonl",
     ".csv",
@@ -43,7 +44,7 @@ class ListingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Sidecar:
-    """A text file beside a footage file."""
+    """A text that belongs to a footage file. Of a listing of many captions, size and version are of this file's."""
 
     uri: str
     size_bytes: int
@@ -60,16 +61,31 @@ class FoundFile:
     sidecars: tuple[Sidecar, ...] = field(default=())
 
 
-def list_sources(sources: Iterable[Source]) -> list[FoundFile]:
+class FoundFiles(list[FoundFile]):
+    """A listing. `strays` are the captions of files that it does not have: listing's uri -> their paths."""
+
+    strays: dict[str, list[str]]
+
+    def __init__(self, files: Iterable[FoundFile], strays: dict[str, list[str]]) -> None:
+        super().__init__(files)
+        self.strays = strays
+
+
+def list_sources(sources: Iterable[Source]) -> FoundFiles:
     """Every footage file of `sources`, once, in order of uri. Raises `ListingError`."""
     found: dict[str, FoundFile] = {}
+    named: dict[str, set[str]] = {}
     for source in sources:
-        for file in _list_one(source):
+        files, listings = _list_one(source)
+        for file in files:
             found.setdefault(file.uri, file)
-    return [found[uri] for uri in sorted(found)]
+        named |= {listing.uri: set(listing.entries) for listing in listings}
+    there = {path_of(uri) for uri in found}
+    strays = {uri: sorted(paths - there) for uri, paths in sorted(named.items()) if not paths <= there}
+    return FoundFiles((found[uri] for uri in sorted(found)), strays)
 
 
-def _list_one(source: Source) -> list[FoundFile]:
+def _list_one(source: Source) -> tuple[list[FoundFile], list[Listing]]:
     try:
         fs, root = fsspec.core.url_to_fs(source.uri)
         if not fs.isdir(root):
@@ -83,21 +99,29 @@ def _list_one(source: Source) -> list[FoundFile]:
     files = {}
     for path, info in entries.items():
         name = path[len(root) :].lstrip("/")
-        if any(part.startswith(".") for part in PurePosixPath(name).parts):
-            continue
-        files[name] = (path, info)
-    sidecars = {name for name in files if PurePosixPath(name).suffix.lower() in SIDECAR_SUFFIXES}
+        if not any(part.startswith(".") for part in PurePosixPath(name).parts) and not _excluded(name, source):
+            files[name] = (path, info)
     footage = [
         (name, path, info)
         for name, (path, info) in sorted(files.items())
-        if name not in sidecars and PurePosixPath(name).suffix.lower() not in _NOT_FOOTAGE and _included(name, source)
+        if _suffix(name) not in _NOT_FOOTAGE and _included(name, source)
     ]
     for _, path, _ in footage:
         _require_text(path)
-    return [
-        FoundFile(_uri(fs, path), int(info["size"] or 0), _etag(info), _beside(fs, name, files, sidecars))
-        for name, path, info in footage
-    ]
+    listings = _listings(fs, files, [name for name, _, _ in footage])
+    taken = {path_of(listing.uri) for above in listings.values() for listing in above}
+    beside = _beside(fs, files, taken)
+    found = []
+    for name, path, info in footage:
+        sidecars = beside.get(_stem(name), ())
+        above = [listing for folder in _folders(name) for listing in listings.get(folder, ())]
+        entries = [
+            Sidecar(listing.uri, listing.size(path), version)
+            for listing in above
+            if (version := listing.version(path)) is not None
+        ]
+        found.append(FoundFile(_uri(fs, path), int(info["size"] or 0), _etag(info), (*sidecars, *entries)))
+    return found, [listing for above in listings.values() for listing in above]
 
 
 def _walk(fs: LocalFileSystem, root: str, source: Source) -> dict:
@@ -147,22 +171,76 @@ def _require_text(path: str) -> None:
 
 
 def _included(name: str, source: Source) -> bool:
-    def matches(pattern: str) -> bool:
-        """Whether the name fits; `**/` stands for any number of folders, none among them."""
-        if fnmatch.fnmatchcase(name, pattern):
-            return True
-        head, found, tail = pattern.partition("**/")
-        return bool(found) and matches(head + tail)
-
-    return any(map(matches, source.include)) and not any(map(matches, source.exclude))
+    return any(_matches(name, pattern) for pattern in source.include) and not _excluded(name, source)
 
 
-def _beside(fs: object, name: str, files: dict, sidecars: set[str]) -> tuple[Sidecar, ...]:
-    stem = name.rpartition(".")[0] or name
-    beside = sorted(stem + suffix for suffix in SIDECAR_SUFFIXES if stem + suffix in sidecars)
-    return tuple(
-        Sidecar(_uri(fs, files[item][0]), int(files[item][1]["size"] or 0), _etag(files[item][1])) for item in beside
-    )
+def _excluded(name: str, source: Source) -> bool:
+    return any(_matches(name, pattern) for pattern in source.exclude)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether the name fits; `**/` stands for any number of folders, none among them."""
+    if fnmatch.fnmatchcase(name, pattern):
+        return True
+    head, found, tail = pattern.partition("**/")
+    return bool(found) and _matches(name, head + tail)
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
+
+
+def _beside(fs: object, files: dict, listings: set[str]) -> dict[str, tuple[Sidecar, ...]]:
+    """Stem -> the sidecars of the files of that stem, in order of name."""
+    found: dict[str, tuple[Sidecar, ...]] = {}
+    for name in sorted(name for name, (path, _) in files.items() if _suffix(name) in BESIDE and path not in listings):
+        path, info = files[name]
+        sidecar = Sidecar(_uri(fs, path), int(info["size"] or 0), _etag(info))
+        found[_stem(name)] = (*found.get(_stem(name), ()), sidecar)
+    return found
+
+
+def _folders(name: str) -> list[str]:
+    """The folders that a file lies in, the outermost first: that of the source, which is nothing, `a`, `a/b`."""
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
+
+
+def _listings(fs: object, files: dict, footage: Iterable[str]) -> dict[str, list[Listing]]:
+    """The listings of captions among the files, by the folder that they are about."""
+    names: dict[str, list[str]] = {}
+    stems: dict[str, list[str]] = {}
+    for name in files:
+        if _suffix(name) in _NOT_FOOTAGE:
+            folder, _, last = name.rpartition("/")
+            names.setdefault(folder, []).append(last)
+    for name in footage:
+        folder, _, last = name.rpartition("/")
+        stems.setdefault(folder, []).append(_stem(last))
+    found: dict[str, list[Listing]] = {}
+    for folder in sorted(names):
+        for name in listings_of(folder, names[folder], stems.get(folder, ())):
+            partners = [files[other] for other in (f"{folder}/{one}".lstrip("/") for one in PROMPTS) if other in files]
+            version = tuple(f"{info['size']}:{_etag(info)}" for _, info in (files[name], *partners))
+            found.setdefault(folder, []).append(_read_listing(_uri(fs, files[name][0]), version))
+    return found
+
+
+def _read_listing(uri: str, version: tuple[str, ...]) -> Listing:
+    try:
+        return _read_listing_once(uri, version)
+    except OSError as error:
+        return Listing(uri, problems=[f"{uri}: {error}"])
+
+
+@functools.lru_cache(maxsize=256)
+def _read_listing_once(uri: str, version: tuple[str, ...]) -> Listing:
+    """A listing of captions, which is asked for with every listing of the footage and may be long."""
+    return read_listing(uri)
 
 
 def _uri(fs: object, path: str) -> str:

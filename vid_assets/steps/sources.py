@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vid_assets.footage.identity import file_hash
-from vid_assets.footage.listing import FoundFile, Sidecar, list_sources, version_now
+from vid_assets.footage.listing import FoundFile, FoundFiles, Sidecar, list_sources, version_now
 from vid_assets.footage.membership import Membership, diff_membership, seen_version
 from vid_assets.project import Project
 from vid_assets.stages import batches
@@ -21,9 +21,9 @@ from vid_assets.store.tables import Row
 _LISTED = ("uri", "size_bytes", "etag", "ingest_batch", "state", "sidecars")
 
 
-def listing_digest(found: list[FoundFile]) -> str:
+def listing_digest(found: FoundFiles) -> str:
     """Hash of what a listing shows."""
-    return digest([(f.uri, f.size_bytes, f.etag, [(s.uri, s.etag) for s in f.sidecars]) for f in found])
+    return digest([[(f.uri, f.size_bytes, f.etag, [(s.uri, s.etag) for s in f.sidecars]) for f in found], found.strays])
 
 
 def plan(project: Project, found: list[FoundFile], confirm: bool = False) -> Membership:
@@ -40,7 +40,7 @@ def register(project: Project, found: list[FoundFile], confirm: bool = False) ->
     return diff
 
 
-def source_files(project: Project, found: list[FoundFile], confirm: bool = False) -> Output:
+def source_files(project: Project, found: FoundFiles, confirm: bool = False) -> Output:
     """Bring the table `sources` in line with a listing."""
     diff = register(project, found, confirm)
     rows = listed_rows(project)
@@ -61,9 +61,15 @@ def source_files(project: Project, found: list[FoundFile], confirm: bool = False
             "recaptioned": len(diff.recaptioned),
             "renamed": len(diff.renamed),
             "removed": len(diff.removed),
+            "captions without a file": {uri: _some(paths) for uri, paths in found.strays.items()},
             "bytes": sum(row["size_bytes"] for row in rows if row["state"] == "present"),
         },
     )
+
+
+def _some(paths: list[str]) -> list[str]:
+    """The first few, for people."""
+    return paths[:5] + ([f"and {len(paths) - 5} more"] if len(paths) > 5 else [])
 
 
 def listed_rows(project: Project) -> list[Row]:
@@ -76,24 +82,24 @@ def verify(project: Project, partition: str | None, state: StageState) -> str | 
     return digest(listed_rows(project))
 
 
-def list_files(project: Project) -> list[FoundFile]:
+def list_files(project: Project) -> FoundFiles:
     """The listing of the configured sources as it is. Raises `ListingError`."""
     return list_sources(project.config.sources)
 
 
-def settled_files(project: Project) -> list[FoundFile]:
+def settled_files(project: Project) -> FoundFiles:
     """The listing, without what may still be growing: such a file is as it was when it was last taken, or not there.
 
     A file may be growing if it was written less than `ingest.settle_s` seconds ago. Objects of a store appear whole.
     """
     known = {row["uri"]: row for row in project.store.read("sources", "state = 'present'")}
-    files = []
-    for file in list_files(project):
+    files, listed = [], list_files(project)
+    for file in listed:
         if not _may_grow(project, file, known):
             files.append(file)
         elif file.uri in known:
             files.append(as_known(known[file.uri]))
-    return files
+    return FoundFiles(files, listed.strays)
 
 
 def settling(project: Project) -> list[str]:

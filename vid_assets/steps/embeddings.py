@@ -1,0 +1,158 @@
+"""Rows of the table `embeddings`, of whatever kind: making those that are missing, flush by flush, and their digest.
+
+An embedding that cannot be made is a row with the reason; it is tried again on the next run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vid_assets.project import Project
+from vid_assets.store.cache import Output
+from vid_assets.store.state import digest
+from vid_assets.store.tables import Row, one_of
+
+if TYPE_CHECKING:
+    import torch
+
+_KEYS_AT_ONCE = 2000
+_BATCH = 16
+_COLUMNS = ["key", "tokens", "dim", "dtype", "cut_tokens", "status", "error"]
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Made:
+    """One embedding: states (tokens, dim) on the CPU in the dtype that they are stored in; tokens that were cut."""
+
+    states: torch.Tensor
+    cut_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The rows that are there for what was wanted, by key and without their bytes, and how many were made now."""
+
+    rows: dict[str, Row]
+    computed: int
+
+    @property
+    def bytes(self) -> int:
+        """What the states take up in the table."""
+        return sum(row["tokens"] * row["dim"] * _BYTES[row["dtype"]] for row in self.rows.values() if row["tokens"])
+
+
+def complete(
+    project: Project,
+    wanted: Iterable[str],
+    make: Callable[[list[str]], Iterable[Row]],
+    force: bool = False,
+    progress: Callable[[str], None] = print,
+) -> Tally:
+    """Have a row for each wanted key: `make` gives those that are missing or failed. They are written in flushes."""
+    keys = sorted(set(wanted))
+    there = stored(project, keys)
+    misses = [key for key in keys if force or there.get(key, {}).get("status") != "ok"]
+    pending: list[Row] = []
+    done = 0
+
+    def flush() -> None:
+        nonlocal done
+        replace = "true" if force else "target.status = 'failed'"
+        project.store.insert_absent("embeddings", pending, replace_where=replace)
+        done += len(pending)
+        pending.clear()
+        progress(f"{done} of {len(misses)}")
+
+    for row in make(misses) if misses else ():
+        pending.append(row)
+        if len(pending) >= project.config.encoding.flush_rows:
+            flush()
+    if pending:
+        flush()
+    return Tally(stored(project, keys), len(misses))
+
+
+def rows(kind: str, encoder: str, keys: Sequence[str], encode: Callable[[list[str]], list[Made]]) -> Iterator[Row]:
+    """A row for each key. `encode` gives the embeddings of some; where it fails, each is tried alone."""
+    for start in range(0, len(keys), _BATCH):
+        yield from _rows(kind, encoder, list(keys[start : start + _BATCH]), encode)
+
+
+def _rows(kind: str, encoder: str, keys: list[str], encode: Callable[[list[str]], list[Made]]) -> Iterator[Row]:
+    try:
+        made = encode(keys)
+    except (RuntimeError, ValueError) as error:
+        if len(keys) > 1:  # one may be at fault, or the batch too large for memory
+            for key in keys:
+                yield from _rows(kind, encoder, [key], encode)
+        else:
+            yield failed(kind, encoder, keys[0], f"the encoder failed: {one_line(error)}")
+        return
+    for key, one in zip(keys, made, strict=True):
+        yield _row(kind, encoder, key, one)
+
+
+def _row(kind: str, encoder: str, key: str, made: Made) -> Row:
+    import torch
+
+    states = made.states.contiguous()
+    finite = torch.isfinite(states)
+    if not finite.all():
+        share = 1 - finite.double().mean().item()
+        return failed(kind, encoder, key, f"the encoder gave values that are not finite ({share:.1%} of them)")
+    payload = states.view(torch.uint8).numpy().tobytes()
+    return {
+        "key": key,
+        "kind": kind,
+        "encoder_hash": encoder,
+        "tokens": states.shape[0],
+        "dim": states.shape[1],
+        "dtype": str(states.dtype).removeprefix("torch."),
+        "checksum": hashlib.sha256(payload).hexdigest(),
+        "cut_tokens": made.cut_tokens,
+        "status": "ok",
+        "error": None,
+        "embedding": payload,
+    }
+
+
+def failed(kind: str, encoder: str, key: str, error: str) -> Row:
+    """The row of an embedding that could not be made."""
+    return {"key": key, "kind": kind, "encoder_hash": encoder, "status": "failed", "error": error, "embedding": None}
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def stored(project: Project, keys: Iterable[str]) -> dict[str, Row]:
+    """The rows that are there, without their bytes, by key."""
+    ordered = sorted(set(keys))
+    found: dict[str, Row] = {}
+    for start in range(0, len(ordered), _KEYS_AT_ONCE):
+        where = one_of("key", ordered[start : start + _KEYS_AT_ONCE])
+        found |= {row["key"]: row for row in project.store.read("embeddings", where, _COLUMNS)}
+    return found
+
+
+def version(project: Project, wanted: Iterable[Iterable[str]]) -> str:
+    """Hash of the embeddings that are there, and of whether they are sound; no float is in it."""
+    return digest([_standing(stored(project, keys)) for keys in wanted])
+
+
+def _standing(found: Mapping[str, Row]) -> list[Any]:
+    return sorted((key, row["status"]) for key, row in found.items())
+
+
+def output(tallies: Sequence[Tally], facts: dict[str, Any]) -> Output:
+    """The outcome of a stage that completed some kinds of embeddings; its version is that of `version`."""
+    content = digest([_standing(tally.rows) for tally in tallies])
+    total, computed = sum(len(tally.rows) for tally in tallies), sum(tally.computed for tally in tallies)
+    retry = any(row["status"] != "ok" for tally in tallies for row in tally.rows.values())
+    return Output(content, content, total, computed, total - computed, retry, facts)
