@@ -59,9 +59,9 @@ def evaluate(manifest: dict[str, Any]) -> dict[str, Any]:
 
     from model import denoiser
     from model.data import TrainingSet
-    from model.latent_space import latent_space
     from model.objective import FlowMatching
     from model.vae import pick_device
+    from model.vae_folder import Normalisation
 
     check_evaluate(manifest)
     runtime = manifest.get("runtime") or {}
@@ -71,7 +71,8 @@ def evaluate(manifest: dict[str, Any]) -> dict[str, Any]:
     ema = Path(manifest["checkpoint"]) / "ema"
     if not (ema / "config.json").is_file():
         raise EvaluationError(f"{manifest['checkpoint']}: no finished checkpoint, it has no folder ema")
-    data = TrainingSet(manifest["training_set"], latent_space(manifest["vae"]["family"]).channels)
+    channels = Normalisation.read(manifest["vae"]["normalisation"]).channels
+    data = TrainingSet(manifest["training_set"], channels)
     model: Any = denoiser.load(ema)
     model = model.to(device).eval().requires_grad_(False)
     settings = manifest["recipe"]["objective"]
@@ -91,12 +92,14 @@ def _heldout_loss(
 
     from model.denoiser import predict
     from model.vae import sample_and_normalise
+    from model.vae_folder import Normalisation
 
+    normalisation = Normalisation.read(manifest["vae"]["normalisation"])
     times = objective.shifted(torch.tensor(TIMES))
     losses = []
     for sample in data.split("heldout"):
         batch = data.read([sample.sample_id])
-        latent = sample_and_normalise(batch.latents, manifest["vae"]["family"]).expand(len(times), -1, -1, -1, -1)
+        latent = sample_and_normalise(batch.latents, normalisation).expand(len(times), -1, -1, -1, -1)
         noise = torch.randn(latent.shape, generator=_generator(manifest, sample.sample_id))
         texts = batch.texts * len(times)
         losses.append(
@@ -124,7 +127,9 @@ def _videos(manifest: dict[str, Any], data: TrainingSet, model: Any, objective: 
 
     from model.denoiser import predict
     from model.vae import decode, load_vae, sample_and_normalise
+    from model.vae_folder import Normalisation
 
+    normalisation = Normalisation.read(manifest["vae"]["normalisation"])
     settings, family = manifest["evaluation"], manifest["vae"]["family"]
     samples = _samples_to_show(data, settings["videos"])
     if not samples:
@@ -138,7 +143,7 @@ def _videos(manifest: dict[str, Any], data: TrainingSet, model: Any, objective: 
     for index in range(settings["videos"]):
         sample = samples[index % len(samples)]
         batch = data.read([sample.sample_id])
-        latent = sample_and_normalise(batch.latents, family)
+        latent = sample_and_normalise(batch.latents, normalisation)
         noise = torch.randn(latent.shape, generator=_generator(manifest, f"video-{index}")).to(device)
         made = objective.generate(
             lambda noisy, at, texts=batch.texts: predict(model, noisy, at, texts), noise, settings["sampling_steps"]
@@ -148,7 +153,8 @@ def _videos(manifest: dict[str, Any], data: TrainingSet, model: Any, objective: 
         if index < len(samples):  # each data sample once, though several videos may be made for it
             pairs.append(("data", f"data-{index:02d}", latent))
         for kind, name, latents in pairs:
-            videos.append({"name": name, "kind": kind, "frames": decode(vae, latents, family)[0], **common})
+            frames = decode(vae, latents, normalisation, family)[0]
+            videos.append({"name": name, "kind": kind, "frames": frames, **common})
     return {"bucket": samples[0].bucket, "videos": videos}
 
 

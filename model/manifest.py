@@ -13,7 +13,7 @@ from typing import Any
 from model.errors import ModelError
 
 #: Bump by hand when the same manifest trains other weights (objective, order, optimiser, initialisation, ...).
-TRAIN_CODE_VERSION = "1"
+TRAIN_CODE_VERSION = "2"
 
 FORMAT = 1
 _NUMBER = (int, float)
@@ -26,7 +26,12 @@ _TRAINING_SET: dict[str, Any] = {
     "embeddings_uri": (str, type(None)),
     "embeddings_version": (int, type(None)),
 }
-_VAE: dict[str, Any] = {"family": str, "path": str, "weights_hash": str}
+_VAE: dict[str, Any] = {
+    "family": str,
+    "path": str,
+    "weights_hash": str,
+    "normalisation": {"shift": list, "scale": list},
+}
 _OBJECTIVE: dict[str, Any] = {"name": str, "shift": _NUMBER, "time_sampling": str}
 _TRAIN: dict[str, Any] = {
     "format": int,
@@ -47,8 +52,9 @@ _TRAIN: dict[str, Any] = {
         "grad_clip": _NUMBER,
         "ema_decay": _NUMBER,
         "image_share": _NUMBER,
+        "share_unit": str,
     },
-    "runtime": {"device": str, "threads": (int, type(None)), "checkpoint_every": int},
+    "runtime": {"device": str, "threads": (int, type(None)), "checkpoint_every": int, "workers": int},
     "output": str,
     "code_version": str,
 }
@@ -90,6 +96,10 @@ def check_train(manifest: Any, name: str = "manifest") -> None:
     for key in ("steps", "batch_size"):
         if manifest["recipe"][key] < 1:
             raise ManifestError(f"{name}: recipe.{key} must be at least 1")
+    if manifest["recipe"]["share_unit"] not in ("samples", "tokens"):
+        raise ManifestError(f"{name}: recipe.share_unit must be samples or tokens")
+    if manifest["runtime"]["workers"] < 0:
+        raise ManifestError(f"{name}: runtime.workers must be at least 0")
     if manifest["runtime"]["checkpoint_every"] < 1:
         raise ManifestError(f"{name}: runtime.checkpoint_every must be at least 1")
     parent = manifest.get("parent")

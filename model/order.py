@@ -9,27 +9,34 @@ from typing import Any
 
 from model.errors import ModelError
 
+#: Some samples of one bucket: its name, and their ids.
+Group = tuple[str, list[str]]
+
 
 class OrderError(ModelError):
     """The declared mix cannot be met, or a saved position belongs to another training set."""
 
 
 class BatchOrder:
-    """An endless sequence of batches; a batch holds samples of one bucket.
+    """An endless sequence of batches; a batch holds at most one group of images and one of videos, each of one bucket.
 
     Each bucket is an endless stream: epoch after epoch, every sample once per epoch, in an order that only
     (seed, epoch, sample_id) decides, by hash. Batches are cut from the stream, so that no sample is dropped at the end
-    of an epoch; a bucket with fewer samples than a batch repeats them. Images come at exactly their declared share:
-    after n batches, round-off aside, n * image_share of them were images. Within a kind, buckets take turns in
-    proportion to their number of samples.
+    of an epoch; a bucket with fewer samples than a batch needs repeats them.
+
+    A sample is an image wherever that brings images to no more than their declared share of what was drawn. So every
+    batch holds their share of samples to within one sample, and all batches together do. In tokens, what was
+    drawn is within one sample of the share, its weight being the share of images times the tokens of a video plus the
+    share of videos times those of an image. Within a kind, buckets take turns in proportion to their number of samples.
 
     Args:
-        digest: names the membership; a position is only valid for the same one.
+        source: names what is ordered (uri, version, digest); a position is only valid for the same.
         buckets: bucket name -> its sample ids.
         kinds: bucket name -> `image` or `video`.
-        image_share: share of samples that are images, 0 to 1.
-        batch_size: samples in a batch.
+        image_share: share of samples, or of tokens, that are images, 0 to 1.
+        batch_size: samples in a batch, over all ranks.
         seed: seed of the order.
+        tokens: bucket name -> tokens of a sample, where the share is one of tokens; None for one of samples.
 
     Raises:
         OrderError: a kind that the share asks for has no samples, or has samples and a share of nothing.
@@ -37,65 +44,99 @@ class BatchOrder:
 
     def __init__(
         self,
-        digest: str,
+        source: Mapping[str, Any],
         buckets: Mapping[str, Sequence[str]],
         kinds: Mapping[str, str],
         image_share: float,
         batch_size: int,
         seed: int,
+        tokens: Mapping[str, int] | None = None,
     ) -> None:
-        self.digest, self.batch_size, self.seed = digest, batch_size, seed
+        self.batch_size, self.seed = batch_size, seed
         self.buckets = {name: sorted(ids) for name, ids in sorted(buckets.items()) if ids}
         self.kinds = {name: kinds[name] for name in self.buckets}
         self.share = Fraction(str(image_share))  # as written: 0.1 is one tenth, not its nearest binary fraction
+        self.weights = {name: tokens[name] if tokens else 1 for name in self.buckets}
+        self._valid_for = {
+            **source,
+            "seed": seed,
+            "batch_size": batch_size,
+            "image_share": str(self.share),
+            "share_unit": "tokens" if tokens else "samples",
+        }
         self._check_mix()
         self._epochs: dict[str, tuple[int, list[str]]] = {}
         self.position = 0
         self.used = dict.fromkeys(self.buckets, 0)
 
-    def __next__(self) -> tuple[str, list[str]]:
-        """The next batch: its bucket, and its sample ids (with repeats only where the bucket is small)."""
-        before, after = (int(self.share * count) for count in (self.position, self.position + 1))
-        bucket = self._next_bucket("image" if after > before else "video")
-        start = self.used[bucket] * self.batch_size
-        self.used[bucket] += 1
+    def __next__(self) -> list[Group]:
+        """The next batch, images first: for each group its bucket and its sample ids, `batch_size` in all."""
+        turn = {kind: self._next_bucket(kind) for kind in ("image", "video") if kind in self.kinds.values()}
+        groups = []
+        for kind, count in self._mix(turn).items():
+            name = turn[kind]
+            if count:
+                groups.append((name, self._samples(name, self.used[name], count)))
+                self.used[name] += count
         self.position += 1
-        return bucket, [self._sample(bucket, start + offset) for offset in range(self.batch_size)]
+        return groups
 
     def __iter__(self) -> BatchOrder:
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, as JSON: what was drawn so far, and from what."""
-        return {"digest": self.digest, "seed": self.seed, "position": self.position, "used": dict(self.used)}
+        """The position, as JSON: how many batches were drawn, how many samples of each bucket, and from what."""
+        return {**self._valid_for, "position": self.position, "used": dict(self.used)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved position. Raises `OrderError` when it belongs to another membership or seed."""
-        for key, ours in (("digest", self.digest), ("seed", self.seed)):
-            if state[key] != ours:
-                raise OrderError(f"the saved position is of the {key} {state[key]}, but this training set has {ours}")
+        """Go on from a saved position. Raises `OrderError` when it belongs to another training set, seed or mix."""
+        for key, ours in self._valid_for.items():
+            if state.get(key) != ours:
+                raise OrderError(f"the saved position is of the {key} {state.get(key)}, but here it is {ours}")
         if set(state["used"]) != set(self.used):
             raise OrderError(f"the saved position has the buckets {sorted(state['used'])}, not {sorted(self.used)}")
         self.position, self.used = state["position"], dict(state["used"])
 
+    def _of(self, kind: str) -> list[str]:
+        return [name for name, its in self.kinds.items() if its == kind]
+
+    def _mix(self, turn: Mapping[str, str]) -> dict[str, int]:
+        """How many samples of each kind the next batch has; `turn` is the bucket of each kind."""
+        if len(turn) == 1:
+            return dict.fromkeys(turn, self.batch_size)
+        counts = dict.fromkeys(turn, 0)
+        drawn = {kind: sum(self.used[name] * self.weights[name] for name in self._of(kind)) for kind in turn}
+        for _ in range(self.batch_size):
+            # one more image is due where it leaves images at no more than their share
+            images = drawn["image"] + self.weights[turn["image"]]
+            kind = "image" if images <= self.share * (images + drawn["video"]) else "video"
+            counts[kind] += 1
+            drawn[kind] += self.weights[turn[kind]]
+        return counts
+
     def _next_bucket(self, kind: str) -> str:
         """The bucket of `kind` that lags most behind its share of the samples."""
-        names = [name for name, its in self.kinds.items() if its == kind]
+        names = self._of(kind)
         samples = sum(len(self.buckets[name]) for name in names)
         drawn = sum(self.used[name] for name in names) + 1
         # drawn * len / samples - used, without the division: exact, and ties go to the first name
         return max(names, key=lambda name: drawn * len(self.buckets[name]) - self.used[name] * samples)
 
-    def _sample(self, bucket: str, index: int) -> str:
-        ids = self.buckets[bucket]
-        epoch, offset = divmod(index, len(ids))
-        if self._epochs.get(bucket, (None,))[0] != epoch:
-            self._epochs[bucket] = (epoch, sorted(ids, key=lambda sample: self._rank(epoch, sample)))
-        return self._epochs[bucket][1][offset]
+    def _samples(self, bucket: str, start: int, count: int) -> list[str]:
+        """`count` samples of the stream of a bucket, from its `start`-th on."""
+        taken: list[str] = []
+        while len(taken) < count:
+            epoch, offset = divmod(start + len(taken), len(self.buckets[bucket]))
+            taken += self._epoch(bucket, epoch)[offset : offset + count - len(taken)]
+        return taken
 
-    def _rank(self, epoch: int, sample: str) -> bytes:
-        """A hash decides, not a random generator, whose stream may change from one release to the next."""
-        return hashlib.sha256(f"{self.seed}/{epoch}/{sample}".encode()).digest()
+    def _epoch(self, bucket: str, epoch: int) -> list[str]:
+        if self._epochs.get(bucket, (None,))[0] != epoch:
+            # A hash decides, not a random generator, whose stream may change from one release to the next
+            prefix = f"{self.seed}/{epoch}/"
+            ranked = sorted((hashlib.sha256((prefix + name).encode()).digest(), name) for name in self.buckets[bucket])
+            self._epochs[bucket] = (epoch, [name for _, name in ranked])
+        return self._epochs[bucket][1]
 
     def _check_mix(self) -> None:
         count = {"image": 0, "video": 0}
@@ -114,3 +155,14 @@ class BatchOrder:
                     f"the training set has {count[kind]} {kind} samples, but image_share {float(self.share):g} would "
                     f"never use them; declare their share or leave them out"
                 )
+
+
+def part_of(batch: Sequence[Group], rank: int, world_size: int) -> list[Group]:
+    """One rank's samples of a batch: every `world_size`-th, so that each rank gets images and videos alike."""
+    place, part = 0, []
+    for bucket, ids in batch:
+        mine = ids[(rank - place) % world_size :: world_size]
+        place += len(ids)
+        if mine:
+            part.append((bucket, mine))
+    return part

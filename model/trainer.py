@@ -16,31 +16,22 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from model import checkpoint, denoiser
-from model.data import TrainingSet
+from model.data import Batch, TrainingSet
 from model.errors import ModelError
-from model.latent_space import latent_space
+from model.loader import Loader
 from model.manifest import TRAIN_CODE_VERSION, difference, identity
 from model.objective import FlowMatching
+from model.reporting import Reporter, curve
 from model.vae import pick_device, sample_and_normalise
+from model.vae_folder import Normalisation
 from model.weights import checkpoint_hash
 
-_CURVE_POINTS = 500
 _KEEP = 2
-
-
-class Reporter(Protocol):
-    """Where a run says how it goes. Its methods must be quick."""
-
-    def progress(self, step: int, total: int, metrics: dict[str, float]) -> None: ...
-
-    def checkpoint(self, folder: str, step: int) -> None: ...
-
-    def finished(self, summary: dict[str, Any]) -> None: ...
 
 
 class TrainingError(ModelError):
@@ -61,7 +52,8 @@ def train(manifest: dict[str, Any], report: Reporter, stop_reason: Callable[[], 
 
     Returns:
         The summary that `report.finished` was given: steps, losses (at most 500 points), final_loss, weights_hash,
-        folder, parameters, samples by kind, batches by bucket, resumed_from, seconds, steps_per_second.
+        folder, parameters, samples by kind and by bucket, read_through_lance (why latents were not read from a memory
+        map, None where they were), resumed_from, seconds, steps_per_second.
 
     Raises:
         Stopped: asked to stop; the state is saved.
@@ -74,7 +66,9 @@ def train(manifest: dict[str, Any], report: Reporter, stop_reason: Callable[[], 
         if (output / "final").exists():
             summary = _finished_before(manifest, output / "final")
         else:
-            summary = _Run(manifest, report, stop_reason).to_the_end()
+            run = _Run(manifest, report, stop_reason)
+            with run.loader:
+                summary = run.to_the_end()
     with contextlib.suppress(BrokenPipeError):  # the checkpoint is there, whether or not anybody hears of it
         report.finished(summary)
     return summary
@@ -87,7 +81,7 @@ class _Run:
         self.manifest, self.recipe, self.report, self.stop_reason = manifest, manifest["recipe"], report, stop_reason
         self.output = Path(manifest["output"])
         self.identity = identity(manifest)
-        self.family = manifest["vae"]["family"]
+        self.normalisation = Normalisation.read(manifest["vae"]["normalisation"])
         if manifest["runtime"]["threads"]:
             torch.set_num_threads(manifest["runtime"]["threads"])
         self.device = pick_device(manifest["runtime"]["device"])
@@ -100,13 +94,16 @@ class _Run:
         newest = checkpoint.latest(self.output)
         if newest:
             _refuse_other_run(self.identity, checkpoint.read_state(newest)["identity"], newest)
-        space = latent_space(self.family)
-        self.data = TrainingSet(manifest["training_set"], space.channels)
-        self.order = self.data.order(self.recipe["image_share"], self.recipe["batch_size"], self.recipe["seed"])
+        self.data = TrainingSet(manifest["training_set"], self.normalisation.channels)
+        order = self.data.order(
+            self.recipe["image_share"], self.recipe["batch_size"], self.recipe["seed"], self.recipe["share_unit"]
+        )
+        pin = self.device.startswith("cuda")
+        self.loader = Loader(self.data, order, workers=manifest["runtime"]["workers"], pin=pin)
         objective = self.recipe["objective"]
         self.objective = FlowMatching(objective["shift"], objective["time_sampling"])
         self.model = self._initial_model().to(self.device).train()
-        self._check_fit(space.channels)
+        self._check_fit(self.normalisation.channels)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.recipe["lr"], weight_decay=self.recipe["weight_decay"]
@@ -145,38 +142,44 @@ class _Run:
 
     def _train_step(self) -> dict[str, float]:
         generator = self._generator(self.step)
-        bucket, sample_ids = next(self.order)
-        batch = self.data.read(sample_ids)
-        data = sample_and_normalise(batch.latents, self.family, generator)
-        times = self.objective.sample_times(len(data), generator)
-        noise = torch.randn(data.shape, generator=generator)
-        dropped = torch.rand(len(data), generator=generator) < self.recipe["caption_dropout"]
-        texts = [None if drop else text for text, drop in zip(batch.texts, dropped.tolist(), strict=True)]
-
+        batches = next(self.loader)
         lr = self.recipe["lr"] * min(1.0, (self.step + 1) / max(1, self.recipe["warmup_steps"]))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        loss = self.objective.loss(
-            lambda noisy, at: denoiser.predict(self.model, noisy, at, texts),
-            data.to(self.device),
-            noise.to(self.device),
-            times.to(self.device),
-        ).mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        parts = []
+        for batch in batches:  # one bucket after the other: gradients add up to those of the mean over all samples
+            part = self._losses(batch, generator).sum() / self.recipe["batch_size"]
+            part.backward()
+            parts.append(part.detach())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe["grad_clip"])
-        value, norm_value = float(loss.detach()), float(norm)
+        value, norm_value = float(torch.stack(parts).sum()), float(norm)
         if not math.isfinite(value) or not math.isfinite(norm_value):
             raise TrainingError(
-                f"step {self.step + 1} (bucket {bucket}): loss {value}, gradient norm {norm_value}: not finite. "
-                f"Nothing was saved since the last checkpoint; try a lower lr ({self.recipe['lr']:g}) or grad_clip "
-                f"({self.recipe['grad_clip']:g})"
+                f"step {self.step + 1} (bucket {' and '.join(batch.samples[0].bucket for batch in batches)}): "
+                f"loss {value}, gradient norm {norm_value}: not finite. Nothing was saved since the last checkpoint; "
+                f"try a lower lr ({self.recipe['lr']:g}) or grad_clip ({self.recipe['grad_clip']:g})"
             )
         self.optimizer.step()
         self._update_ema()
         self.step += 1
         self.losses.append(value)
         return {"loss": value, "lr": lr, "grad_norm": norm_value}
+
+    def _losses(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        """Loss of each sample of a batch, (B,)."""
+        latents = batch.latents.to(self.device, non_blocking=True)
+        data = sample_and_normalise(latents, self.normalisation, generator)
+        times = self.objective.sample_times(len(data), generator)
+        noise = torch.randn(data.shape, generator=generator)
+        dropped = torch.rand(len(data), generator=generator) < self.recipe["caption_dropout"]
+        texts = [None if drop else text for text, drop in zip(batch.texts, dropped.tolist(), strict=True)]
+        return self.objective.loss(
+            lambda noisy, at: denoiser.predict(self.model, noisy, at, texts),
+            data,
+            noise.to(self.device),
+            times.to(self.device),
+        )
 
     @torch.no_grad()
     def _update_ema(self) -> None:
@@ -206,7 +209,8 @@ class _Run:
         config, dim = self.model.config, self.data.text_dim
         if config.in_channels != channels:
             raise TrainingError(
-                f"{self.recipe['model']} takes latents of {config.in_channels} channels, {self.family} has {channels}"
+                f"{self.recipe['model']} takes latents of {config.in_channels} channels, but "
+                f"{self.manifest['vae']['family']} has {channels}"
             )
         if dim is not None and dim != config.text_dim:
             raise TrainingError(f"{self.recipe['model']} reads text states of {config.text_dim}, these have {dim}")
@@ -216,7 +220,7 @@ class _Run:
         state = {
             "identity": self.identity,
             "step": self.step,
-            "order": self.order.state_dict(),
+            "order": self.loader.state_dict(),
             "losses": self.losses,
         }
         checkpoint.save_state(folder, checkpoint.pack(self.model, self.ema, self.optimizer), state)
@@ -227,14 +231,14 @@ class _Run:
     def _load(self, folder: Path) -> None:
         tensors, state = checkpoint.load_state(folder)
         checkpoint.unpack(tensors, self.model, self.ema, self.optimizer)
-        self.order.load_state_dict(state["order"])
+        self.loader.load_state_dict(state["order"])
         self.step, self.losses, self.resumed_from = state["step"], state["losses"], state["step"]
 
     def _save_final(self, seconds: float, steps: int) -> dict[str, Any]:
         manifest, final = self.manifest, self.output / "final"
         samples = {"image": 0, "video": 0}
-        for bucket, batches in self.order.used.items():
-            samples[self.order.kinds[bucket]] += batches * self.recipe["batch_size"]
+        for bucket, count in self.loader.used.items():
+            samples[self.loader.kinds[bucket]] += count
         with checkpoint.atomic_folder(final) as folder:
             self.model.save_pretrained(str(folder / "denoiser"))
             self.ema.save_pretrained(str(folder / "ema"))
@@ -247,7 +251,8 @@ class _Run:
                 "folder": str(final),
                 "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
                 "samples": samples,
-                "batches": dict(self.order.used),
+                "samples_by_bucket": self.loader.used,
+                "read_through_lance": self.data.latents.fallback,
                 "resumed_from": self.resumed_from,
                 "seconds": seconds,
                 "steps_per_second": steps / seconds if seconds else None,
@@ -271,13 +276,6 @@ class _Run:
             checkpoint.write_json(folder / "losses.json", self.losses)
         self._tell(partial(self.report.checkpoint, str(final), self.step))
         return summary
-
-
-def curve(losses: list[float]) -> list[float]:
-    """At most 500 points of a loss curve, each the mean of as many neighbours as are needed for that."""
-    width = math.ceil(len(losses) / _CURVE_POINTS) or 1
-    pieces = [losses[start : start + width] for start in range(0, len(losses), width)]
-    return [sum(piece) / len(piece) for piece in pieces]
 
 
 def _finished_before(manifest: dict[str, Any], final: Path) -> dict[str, Any]:

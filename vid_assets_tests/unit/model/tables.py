@@ -139,8 +139,9 @@ def manifest(training_set: dict[str, Any], output: Path, **changes: Any) -> dict
         "grad_clip": 1.0,
         "ema_decay": 0.9,
         "image_share": 0.25,
+        "share_unit": "samples",
     }
-    runtime: dict[str, Any] = {"device": "cpu", "threads": 1, "checkpoint_every": 4}
+    runtime: dict[str, Any] = {"device": "cpu", "threads": 1, "checkpoint_every": 4, "workers": 0}
     for key, value in changes.items():
         (runtime if key in runtime else recipe)[key] = value
     return {
@@ -148,7 +149,12 @@ def manifest(training_set: dict[str, Any], output: Path, **changes: Any) -> dict
         "experiment": "base",
         "stage": "small",
         "training_set": training_set,
-        "vae": {"family": "hunyuan_video", "path": "/nowhere", "weights_hash": "w"},
+        "vae": {
+            "family": "hunyuan_video",
+            "path": "/nowhere",
+            "weights_hash": "w",
+            "normalisation": {"shift": [0.0] * 16, "scale": [0.476986] * 16},
+        },
         "recipe": recipe,
         "runtime": runtime,
         "parent": None,

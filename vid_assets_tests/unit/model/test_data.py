@@ -7,12 +7,14 @@ from typing import Any
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from model.data import DataError, TrainingSet
 from vid_assets_tests.unit.model.tables import (
     LATENTS,
+    MEMBERS,
     embedding_row,
     member,
     mixed_training_set,
@@ -42,6 +44,57 @@ def test_latents_and_texts_come_back_as_they_were_stored(tmp_path: Path) -> None
     assert [None if text is None else text.shape for text in batch.texts] == [(9, 64), None, (9, 64)]
     assert batch.texts[0].numpy().tobytes() == embedding_row("k2", 9)["embedding"]  # type: ignore[union-attr]
     assert data.text_dim == 64
+
+
+def test_states_of_every_kind_of_encoder_come_with_their_samples(tmp_path: Path) -> None:
+    rows = [sample_row(index, SHAPE) for index in range(2)]
+    kinds = {"embedding_key": "text", "pooled_key": "pooled", "image_key": "image"}
+    states = [
+        embedding_row(name, tokens, dim) | {"kind": kind}
+        for name, kind, tokens, dim in (("t", "text", 7, 64), ("p", "pooled", 1, 32), ("i", "image", 1, 16))
+    ]
+    half = {"dtype": "bfloat16", "embedding": torch.arange(7 * 64).bfloat16().view(torch.uint8).numpy().tobytes()}
+    states[0] |= half
+    spec = write_training_set(tmp_path, rows, [member(index, VIDEO) for index in range(2)], states)
+    schema = MEMBERS
+    for name in kinds:
+        if name not in schema.names:
+            schema = schema.append(pa.field(name, pa.string()))
+    given = dict.fromkeys(kinds) | {"embedding_key": "t", "pooled_key": "p", "image_key": "i"}
+    members = [member(0, VIDEO) | given, member(1, VIDEO) | dict.fromkeys(kinds)]
+    uri = tmp_path / "conditioned.lance"
+    spec |= {"members_uri": str(uri), "members_version": write_table(uri, members, schema)}
+    data = TrainingSet(spec, 16)
+    batch = data.read(["s001", "s000", "s000"])
+    shapes = ((7, 64), (1, 32), (1, 16))
+    for found, shape in zip((batch.texts, batch.pooled, batch.image_states), shapes):
+        none, one, again = found
+        assert none is None
+        assert one is not None and again is not None
+        assert (one.shape, one.dtype) == (shape, torch.float32)
+        assert torch.equal(one, again)
+    assert torch.equal(batch.texts[1], torch.arange(7 * 64).bfloat16().float().view(7, 64))  # type: ignore[arg-type]
+    assert batch.pooled[1].numpy().tobytes() == states[1]["embedding"]  # type: ignore[union-attr]
+    assert [data.dim(kind) for kind in ("text", "pooled", "image")] == [64, 32, 16]
+    write_table(tmp_path / "wrong.lance", [members[0] | {"image_key": "p"}], schema)
+    with pytest.raises(DataError, match=r"holds no (image|pooled) states of p"):
+        TrainingSet({**spec, "members_uri": str(tmp_path / "wrong.lance"), "members_version": 1}, 16)
+
+
+def test_latents_that_the_store_writes_are_read_from_the_map(tmp_path: Path) -> None:
+    from vid_assets.store.tables import Store
+
+    store = Store(str(tmp_path / "home"))
+    rows = [sample_row(index, SHAPE, dtype="<f2") for index in range(3)]
+    spec = write_training_set(tmp_path, rows, [member(index, VIDEO) for index in range(3)])
+    for row in rows:  # a commit each, as an encoder flushes them
+        store.insert_absent("latents", [row])
+    store.table("latents").optimize()
+    spec |= {"latents_uri": store.table_uri("latents"), "latents_version": store.version("latents")}
+    data = TrainingSet(spec, 16)
+    assert data.latents.fallback is None
+    batch = data.read(["s002", "s000"])
+    assert [latent.numpy().tobytes() for latent in batch.latents] == [rows[2]["latent"], rows[0]["latent"]]
 
 
 @pytest.mark.parametrize("width", [2, 64, 512])  # stored inline, packed, or in a file of its own, by the default layout

@@ -33,7 +33,7 @@ def request(training_set: dict[str, Any], vae: Path, final: Path, output: Path, 
     base = manifest(training_set, output)
     return {
         "training_set": training_set,
-        "vae": {"family": "hunyuan_video", "path": str(vae), "weights_hash": weights_hash(vae)},
+        "vae": {**base["vae"], "path": str(vae), "weights_hash": weights_hash(vae)},
         "recipe": base["recipe"],
         "checkpoint": str(final),
         "evaluation": {"videos": videos, "sampling_steps": 3, "fps": 8, "seed": 0},
