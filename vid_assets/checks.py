@@ -10,12 +10,14 @@ import dagster as dg
 from vid_assets.project import Project
 
 
-def result(name: str, passed: bool, description: str, metadata: Mapping[str, Any] | None = None) -> dg.AssetCheckResult:
-    """The result of a check that is an error where it does not pass."""
+def result(
+    name: str, passed: bool, description: str, metadata: Mapping[str, Any] | None = None, warning: bool = False
+) -> dg.AssetCheckResult:
+    """The result of a check that is an error where it does not pass, or a `warning`, which stops nothing."""
     return dg.AssetCheckResult(
         check_name=name,
         passed=passed,
-        severity=dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.WARN if warning else dg.AssetCheckSeverity.ERROR,
         description=description,
         metadata=dict(metadata or {}),
     )
@@ -28,22 +30,44 @@ def share_check(name: str, good: int, total: int, least: float, metadata: Mappin
 
 
 def latent_checks(project: Project, batch: str | None, facts: Mapping[str, Any]) -> Sequence[dg.AssetCheckResult]:
-    """rows = windows, unique keys, and finite values in a sample of what is stored (all failed rows are named)."""
-    from vid_assets.steps.latents import stored_sample, window_keys
+    """rows = windows, unique keys, shapes and types, a sample read back, and how like the audited latents decode."""
+    from vid_assets.steps.latent_checks import batch_keys, damaged, misshapen
+    from vid_assets.steps.latents import statuses
 
-    windows, unique, rows = window_keys(project, str(batch))
-    damaged = stored_sample(project, str(batch), count=16)
+    keys = batch_keys(project, str(batch))
+    rows, unique = len(statuses(project, keys)), len(set(keys))
+    odd, broken = misshapen(project, keys), damaged(project, keys, count=16)
     return [
-        result("rows_equal_windows", windows == rows, f"{rows} latents for {windows} windows of kept clips"),
-        result("keys_unique", windows == unique, f"{unique} different keys for {windows} windows"),
-        result(
-            "latents_finite",
-            not damaged,
-            "every latent that was read back is finite and has its checksum"
-            if not damaged
-            else f"{len(damaged)} of the latents read back are damaged, {damaged[0]} among them",
-        ),
+        result("rows_equal_windows", len(keys) == rows, f"{rows} latents for {len(keys)} windows of kept clips"),
+        result("keys_unique", len(keys) == unique, f"{unique} different keys for {len(keys)} windows"),
+        result("latents_shaped", not odd, _first_of(odd, "every latent has the shape and type of its bucket")),
+        result("latents_finite", not broken, _first_of(broken, "what was read back is finite and has its checksum")),
+        _reconstruction(project, facts),
     ]
+
+
+def _first_of(problems: Sequence[str], otherwise: str) -> str:
+    return f"{len(problems)} latents are wrong: {problems[0]}" if problems else otherwise
+
+
+def _reconstruction(project: Project, facts: Mapping[str, Any]) -> dg.AssetCheckResult:
+    """A warning where the audited latents decode worse than they did, or than is asked for."""
+    audit, limits = facts.get("audit", {}), project.config.encoding
+    if not audit.get("latents") and not audit.get("not audited"):
+        return result("reconstruction", True, "no latent was audited", warning=True)
+    problems = list(audit.get("not audited", []))
+    words = f"{audit['latents']} latents decode to a median of" if audit["latents"] else ""
+    words += f" {audit['median psnr']} dB, the lowest to {audit['lowest psnr']}" if audit["latents"] else ""
+    if limits.psnr_min is not None and audit.get("median psnr", limits.psnr_min) < limits.psnr_min:
+        problems.append(f"encoding.psnr_min asks for {limits.psnr_min:g} dB")
+    if "before" in audit:
+        drop = audit["before"] - audit["their median psnr"]
+        change = f"{audit['changed']} of these windows went from {audit['before']} to {audit['their median psnr']} dB"
+        if drop > limits.psnr_drop_max:
+            problems.append(f"{change}, a drop of more than encoding.psnr_drop_max, {limits.psnr_drop_max:g} dB")
+        else:
+            words += f"; {change}"
+    return result("reconstruction", not problems, "; ".join(filter(None, [words, *problems])), audit, warning=True)
 
 
 def loss_check(project: Project, partition: str | None, facts: Mapping[str, Any]) -> Sequence[dg.AssetCheckResult]:

@@ -1,6 +1,7 @@
 """The content key of a latent: a hash over everything that made it, and nothing else.
 
-Not in the key: where the file lies, its batch, the encode batch size, the flush, the number of threads, the device.
+Not in the key: where the file lies, its batch, the encode batch size, the flush, the number of threads, the device,
+the backend. What is stored is what the VAE gave, neither clamped nor scaled: sampling and normalising is training's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from vid_assets.footage.decode import frames_on_screen
 from vid_assets.store.state import digest
 
 #: Bumped by hand when the same parts give other latents: sampling of frames, resize and crop, what is stored.
-LATENTS_VERSION = "1"
+LATENTS_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class LatentParts:
     weights_hash: str
     encode_settings: str
     posterior: str
+    dtype: str
     code_version: str
 
     @property
@@ -61,6 +63,11 @@ def shown_as(video: Mapping[str, Any]) -> str:
     return mirrored + (f"sample-aspect={aspect:.6g};" if aspect != 1.0 else "")
 
 
+def posterior_name(posterior: str) -> str:
+    """What of the posterior is stored, by its config value: `moments` (mean, then log variance) or `mean`."""
+    return f"{posterior}, unscaled"
+
+
 def clock_digest(timestamps: Sequence[float], times_s: Sequence[float]) -> str:
     """Hash of the timestamps of the frames that are on screen at `times_s`: of the frames that will be taken.
 
@@ -80,9 +87,13 @@ def latent_parts(
     weights_hash: str,
     encode_settings: str,
     posterior: str,
+    dtype: str,
     code_version: str,
 ) -> LatentParts:
-    """The parts of the latent of a window of `video` (a row of `videos`), whose frames have `timestamps`."""
+    """The parts of the latent of a window of `video` (a row of `videos`), whose frames have `timestamps`.
+
+    `posterior` is a `posterior_name`; `dtype` is the type in which values are stored.
+    """
     bucket = window.bucket
     return LatentParts(
         source_hash=video["video_id"],
@@ -100,5 +111,6 @@ def latent_parts(
         weights_hash=weights_hash,
         encode_settings=encode_settings,
         posterior=posterior,
+        dtype=dtype,
         code_version=code_version,
     )

@@ -1,129 +1,103 @@
-"""The encoder backend `local`: decode windows, encode them in batches of one shape, give a row for each.
+"""The encoder backends: windows in, rows of `latents` out, a batch at a time. Belongs here: the interface and `local`.
 
 A window that cannot be decoded or encoded becomes a failed row with the reason; the others go on.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import groupby
-from typing import Any
+import os
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from typing import Any, Protocol
 
 import numpy as np
 
-from vid_assets.encoding.content_key import LatentParts
-from vid_assets.encoding.transform import fit_frames
-from vid_assets.encoding.windows import Window
-from vid_assets.footage.decode import DecodeError, Route, read_frames, read_image
-from vid_assets.footage.opening import opened, refuse_changed
+from vid_assets.encoding.frames import Task, by_source, decoded, one_line
+from vid_assets.encoding.rows import failed_row, latent_row
+from vid_assets.encoding.threads import in_threads
+
+Row = dict[str, Any]
+Encode = Callable[[np.ndarray], np.ndarray]
+
+#: What torch says where its CPU allocator gets no memory; on a GPU it raises an `OutOfMemoryError` of its own.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
-@dataclass(frozen=True)
-class Task:
-    """One latent to make: its key's parts, its window, and where its frames come from."""
+class Encoder(Protocol):
+    """A backend. None of them changes a key, nor a value by more than 1e-4."""
 
-    parts: LatentParts
-    window: Window
-    source: Mapping[str, Any]
-    video: Mapping[str, Any]
-    timestamps: Sequence[float]
-    route: Route
-    crop: tuple[int, int, int, int] | None
+    def batches(self, tasks: Sequence[Task]) -> Generator[list[Row], None, None]:
+        """A row for each task, in lists of those that are finished together, in any order."""
 
 
 class LocalEncoder:
-    """Makes latents in this process with one VAE, loaded when the first batch is encoded.
+    """Makes latents in this process with one VAE, while threads decode what comes next.
 
-    `load` gives the VAE; `encode` takes it with uint8 frames (B, F, H, W, 3) and gives float32 moments
-    (B, 2C, f, h, w), mean first.
+    Args:
+        encode: uint8 frames (B, F, H, W, 3) to float32 moments (B, 2C, f, h, w); loads its VAE when first called.
+        batch_size: windows of one shape that are encoded at a time.
+        decoders: sources that are decoded at a time; None takes half of the cores, at least 1 and at most 8.
+
+    So many windows are held at most: one batch of each bucket that is being collected, another `batch_size` decoded
+    ahead, and what `encoding.frames` says for each source that is being read.
     """
 
-    def __init__(self, load: Any, encode: Any, posterior: str, batch_size: int) -> None:
-        self._load, self._encode = load, encode
-        self._posterior, self._batch_size = posterior, batch_size
-        self._vae: Any = None
+    def __init__(self, encode: Encode, batch_size: int, decoders: int | None = None) -> None:
+        self._encode, self._batch_size = encode, batch_size
+        self._decoders = decoders or min(8, max(1, (os.cpu_count() or 1) // 2))
+        self._alone: set[tuple[int, ...]] = set()
 
-    def rows(self, tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
-        """A row of `latents` for each task, in the order in which they are finished."""
-        waiting: dict[tuple[int, ...], list[tuple[Task, np.ndarray]]] = {}
-        for task, frames in _decoded(tasks):
-            if isinstance(frames, str):
-                yield _failed(task.parts, frames)
-                continue
-            batch = waiting.setdefault(frames.shape, [])
-            batch.append((task, frames))
-            if len(batch) >= self._batch_size:
-                yield from self._batch(waiting.pop(frames.shape))
-        for batch in waiting.values():
-            yield from self._batch(batch)
+    def batches(self, tasks: Sequence[Task]) -> Generator[list[Row], None, None]:
+        """See `Encoder`."""
+        collected: dict[tuple[int, ...], list[tuple[Task, np.ndarray]]] = {}
+        sources = by_source(tasks)
+        ahead = in_threads(map(decoded, sources), min(self._decoders, len(sources)), room=self._batch_size)
+        with closing(ahead):
+            for task, frames in ahead:
+                if isinstance(frames, str):
+                    yield [failed_row(task.parts, frames)]
+                    continue
+                batch = collected.setdefault(frames.shape, [])
+                batch.append((task, frames))
+                if len(batch) >= self._batch_size:
+                    yield self._rows(collected.pop(frames.shape))
+        for batch in collected.values():
+            yield self._rows(batch)
 
-    def _batch(self, batch: list[tuple[Task, np.ndarray]]) -> Iterator[dict[str, Any]]:
-        if self._vae is None:
-            self._vae = self._load()
+    def _rows(self, batch: list[tuple[Task, np.ndarray]]) -> list[Row]:
+        shape = batch[0][1].shape
+        if len(batch) > 1 and shape in self._alone:
+            return [row for item in batch for row in self._rows([item])]
         try:
-            moments = self._encode(self._vae, np.stack([frames for _, frames in batch]))
-        except (RuntimeError, ValueError) as error:
-            if len(batch) > 1:  # one clip may be at fault, or the batch too large for memory: each alone
-                for item in batch:
-                    yield from self._batch([item])
-                return
-            yield _failed(batch[0][0].parts, f"the VAE failed: {_one_line(error)}")
-            return
-        for (task, _), latent in zip(batch, moments, strict=True):
-            yield self._row(task.parts, latent)
-
-    def _row(self, parts: LatentParts, moments: np.ndarray) -> dict[str, Any]:
-        if not np.isfinite(moments).all():
-            share = float(np.mean(~np.isfinite(moments)))
-            return _failed(parts, f"the VAE gave values that are not finite ({share:.1%} of the latent)")
-        kept = moments if self._posterior == "moments" else moments[: len(moments) // 2]
-        payload = np.ascontiguousarray(kept, dtype="<f4").tobytes()
-        return {
-            "sample_id": parts.sample_id,
-            **asdict(parts),
-            "dtype": "float32",
-            "shape": list(kept.shape),
-            "checksum": hashlib.sha256(payload).hexdigest(),
-            "status": "ok",
-            "error": None,
-            "latent": payload,
-        }
-
-
-def _failed(parts: LatentParts, error: str) -> dict[str, Any]:
-    return {"sample_id": parts.sample_id, **asdict(parts), "status": "failed", "error": error, "latent": None}
-
-
-def _decoded(tasks: Iterable[Task]) -> Iterator[tuple[Task, np.ndarray | str]]:
-    """Each task with its frames (F, H, W, 3) uint8 in the size of its bucket, or the reason why it has none."""
-    ordered = sorted(tasks, key=lambda task: (task.source["uri"], task.window.start_s, task.window.bucket.name))
-    for uri, group in groupby(ordered, key=lambda task: task.source["uri"]):
-        left = list(group)
-        try:
-            with opened(left[0].source) as path:
-                while left:
-                    frames = _frames(path, left[0])
-                    refuse_changed(left[0].source)  # before a latent of other content could be stored under this name
-                    yield left.pop(0), frames
-        except OSError as error:
-            for task in left:
-                yield task, f"{uri} cannot be read: {_one_line(error)}"
-
-
-def _frames(path: str, task: Task) -> np.ndarray | str:
-    bucket = task.window.bucket
-    try:
-        if task.video["kind"] == "image":
-            frames = read_image(path)[None]
+            moments = self._encode(np.stack([frames for _, frames in batch]))
+        except (RuntimeError, ValueError, MemoryError) as error:
+            no_memory = _is_out_of_memory(error)
+            reason = one_line(error)
         else:
-            frames = read_frames(path, task.video, task.window.times_s, task.route, timestamps=task.timestamps)
-    except DecodeError as error:
-        return f"cannot be decoded: {_one_line(error)}"
-    return fit_frames(frames, bucket.height, bucket.width, task.crop)
+            return [latent_row(task.parts, latent) for (task, _), latent in zip(batch, moments, strict=True)]
+        # Outside the handler, as the error's traceback keeps the tensors of what failed
+        if no_memory:
+            _give_back_memory()
+        if len(batch) > 1:  # the batch may be too large, or one window at fault: each alone
+            if no_memory:
+                self._alone.add(shape)
+            return [row for item in batch for row in self._rows([item])]
+        if no_memory:
+            reason = f"out of memory, alone too ({reason}); a smaller bucket or vae.tiling takes less"
+        return [failed_row(batch[0][0].parts, f"the VAE failed: {reason}")]
 
 
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:300]
+def _is_out_of_memory(error: Exception) -> bool:
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(words in str(error).lower() for words in _NO_MEMORY)
+    )
+
+
+def _give_back_memory() -> None:
+    """Let torch return what it holds and does not use, so that the next try has it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

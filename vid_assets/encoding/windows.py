@@ -72,15 +72,21 @@ def plan_windows(
     times_s: Sequence[float] = (),
     events: Iterable[Event] = (),
     motion_share_min: float | None = None,
+    first_frame: bool = False,
 ) -> Plan:
     """The windows of one clip of `width` x `height` pixels (after any crop) in all buckets that it fills.
 
     `times_s` are the presentation times of all frames of the source, ascending; with them a window that would take
     one frame for two of its moments is left out. `events` is the clip's continuity record. At least
-    `motion_share_min` (0-1) of a window's time has motion; None asks for none.
+    `motion_share_min` (0-1) of a window's time has motion; None asks for none. With `first_frame`, the frame where a
+    video clip's first coherent stretch begins fills the image buckets too: it is encoded on its own, which every
+    family can do, also those whose still is not the first latent of a video.
     """
     plan = Plan()
     events, times = list(events), np.asarray(times_s, dtype=np.float64)
+    if first_frame and kind == "video" and (stretches := _stretches(start_s, end_s, events)):
+        images = nearest_aspects(width, height, [bucket for bucket in buckets if bucket.kind == "image"])
+        plan.windows.extend(Window(bucket, round(stretches[0][0], 6), 0) for bucket in images)
     for bucket in nearest_aspects(width, height, [bucket for bucket in buckets if bucket.kind == kind]):
         if bucket.fps is None:
             plan.windows.append(Window(bucket, round(start_s, 6), 0))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -38,6 +39,7 @@ __all__ = [
     "frames_on_screen",
     "read_frames",
     "read_image",
+    "stream_frames",
 ]
 
 Route = Literal["decord", "pyav"]
@@ -50,6 +52,10 @@ _SAME_FRAME_S = 0.00025
 
 #: A target further away than this is looked for by seeking rather than by decoding on.
 _SEEK_AHEAD_S = 4.0
+
+#: Bytes of pictures that decord decodes at a time. From 32 MB on, the C library gives memory back to the system and
+#: takes it anew for each batch of pictures, which costs half as much as decoding them.
+_HELD_BYTES = 16 << 20
 
 _DECORD_CODECS = {"h264", "hevc", "vp9"}
 _DECORD_PIX_FMTS = {"yuv420p", "yuvj420p"}
@@ -103,14 +109,31 @@ def read_frames(
         raise DecodeError(path, f"nothing is on screen at {min(times_s):.3f} s; {first}")
     if not len(wanted):
         return np.zeros((0, video["height"], video["width"], 3), np.uint8)
-    indices, inverse = np.unique(wanted, return_inverse=True)
+    numbers, inverse = np.unique(wanted, return_inverse=True)
+    images = []
+    for _, found in stream_frames(path, video, numbers.tolist(), times, route):
+        if isinstance(found, DecodeError):
+            raise found
+        images.append(found)
+    if len({image.shape for image in images}) > 1:
+        raise DecodeError(path, "the picture size changes within the file")
+    return np.stack(images)[inverse]
+
+
+def stream_frames(
+    path: str, video: Mapping[str, Any], numbers: Iterable[int], times: np.ndarray, route: Route
+) -> Iterator[tuple[int, np.ndarray | DecodeError]]:
+    """The frames with the given `numbers` (ascending, each once), in that order, with their numbers; decoded once.
+
+    Pictures are as those of `read_frames`; `times` are those of all frames. A frame that cannot be decoded comes as its
+    error, and the others go on. `numbers` is drawn from little by little, so that a caller may drop what it no longer
+    needs; some 16 MB of pictures are held at a time. Raises `DecodeError` when no frame of the file can be had.
+    """
     if route == "decord":
-        images = _read_decord(path, video, indices, times)
-    elif route == "pyav":
-        images = _read_pyav(path, video, times[indices])
-    else:
-        raise ValueError(f"route must be 'decord' or 'pyav', got {route!r}")
-    return images[inverse]
+        return _stream_decord(path, video, iter(numbers), times)
+    if route == "pyav":
+        return _stream_pyav(path, video, iter(numbers), times)
+    raise ValueError(f"route must be 'decord' or 'pyav', got {route!r}")
 
 
 def frames_on_screen(times: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
@@ -119,24 +142,47 @@ def frames_on_screen(times: np.ndarray, moments_s: Sequence[float]) -> np.ndarra
     return np.searchsorted(times, np.asarray(moments_s, dtype=np.float64) + TIME_TOLERANCE_S, side="right") - 1
 
 
-def _read_decord(path: str, video: Mapping[str, Any], indices: np.ndarray, times: np.ndarray) -> np.ndarray:
+def _stream_decord(
+    path: str, video: Mapping[str, Any], numbers: Iterator[int], times: np.ndarray
+) -> Iterator[tuple[int, np.ndarray | DecodeError]]:
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
     try:
         reader = decord.VideoReader(path, num_threads=0)
-        if len(reader) != len(times):
-            raise DecodeError(path, f"decord finds {len(reader)} frames where the proof has {len(times)}; use PyAV")
-        images = reader.get_batch(indices.tolist()).asnumpy()
     except (decord.DECORDError, RuntimeError) as error:
-        raise DecodeError(path, f"decord cannot read it: {str(error).splitlines()[0]}") from None
-    shape = images.shape[1:3]
-    if (square := _square(shape, video)) != (video["height"], video["width"]):
+        raise _unreadable_by_decord(path, error) from None
+    if len(reader) != len(times):
+        raise DecodeError(path, f"decord finds {len(reader)} frames where the proof has {len(times)}; use PyAV")
+    at_once = max(1, _HELD_BYTES // (3 * video["height"] * video["width"]))
+    while chunk := list(islice(numbers, at_once)):
+        try:
+            images = reader.get_batch(chunk).asnumpy()
+        except (decord.DECORDError, RuntimeError):
+            images = [_one_of_decord(path, reader, number) for number in chunk]
+        for number, image in zip(chunk, images, strict=True):
+            yield number, image if isinstance(image, DecodeError) else _shown_by_decord(path, image, video)
+
+
+def _one_of_decord(path: str, reader: Any, number: int) -> np.ndarray | DecodeError:
+    import decord
+
+    try:
+        return reader.get_batch([number]).asnumpy()[0]
+    except (decord.DECORDError, RuntimeError) as error:
+        return _unreadable_by_decord(path, error)
+
+
+def _unreadable_by_decord(path: str, error: Exception) -> DecodeError:
+    return DecodeError(path, f"decord cannot read it: {str(error).splitlines()[0]}")
+
+
+def _shown_by_decord(path: str, image: np.ndarray, video: Mapping[str, Any]) -> np.ndarray:
+    """A picture of decord, which has turned it already, with square pixels."""
+    if (square := _square(image.shape[:2], video)) != (video["height"], video["width"]):
         shown, said = f"{square[1]}x{square[0]}", f"{video['width']}x{video['height']}"
         raise DecodeError(path, f"decord shows {shown} pixels where the header says {said}; use PyAV")
-    if shape == square:
-        return images
-    return np.stack([displayed(image, 0, False, video["width"], video["height"]) for image in images])
+    return displayed(image, 0, False, video["width"], video["height"])
 
 
 def _square(shape: tuple[int, int], video: Mapping[str, Any]) -> tuple[int, int]:
@@ -147,42 +193,74 @@ def _square(shape: tuple[int, int], video: Mapping[str, Any]) -> tuple[int, int]
     return size if turned else size[::-1]
 
 
-def _read_pyav(path: str, video: Mapping[str, Any], targets: np.ndarray) -> np.ndarray:
-    """The frames whose presentation times are `targets` (ascending), found by seeking where the file has times."""
-    import av
-
-    images = []
+def _stream_pyav(
+    path: str, video: Mapping[str, Any], numbers: Iterator[int], times: np.ndarray
+) -> Iterator[tuple[int, np.ndarray | DecodeError]]:
     turn = (video["rotation"], bool(video["is_mirrored"]), video["width"], video["height"])
-    try:
-        with contextlib.ExitStack() as stack:
-            container, stream = _opened(stack, path, video["stream_index"])
-            seekable = has_times(container, stream)
-            frames = iter(()) if seekable else on_clock(_decoded(container, stream), container, stream)
-            now = -np.inf
-            for target in targets.tolist():
-                near = not seekable or target - now <= _SEEK_AHEAD_S
-                found = _forward(frames, target, trust=not seekable) if near else None
-                # Frames that refer to what lies before a keyframe come out wrong, or not at all, after a seek
-                # straight to it: then start earlier, in the end from the beginning, where damage is the file's own.
-                for back in (0.0, 10.0, np.inf) if seekable else ():
-                    if found is not None:
-                        break
-                    if np.isinf(back):  # by a seek, the first keyframe of a transport stream may not be found
-                        container, stream = _opened(stack, path, video["stream_index"])
-                    else:
-                        _seek(container, stream, target - back)
-                    frames = _decoded(container, stream)
-                    found = _forward(frames, target, trust=np.isinf(back))
-                if found is None:
-                    raise DecodeError(path, f"the frame at {target:.3f} s cannot be decoded")
-                now = target
-                image = found.to_ndarray(format="rgb24")
-                images.append(displayed(image, *turn))
-    except av.FFmpegError as error:
-        raise DecodeError(path, f"cannot be decoded: {error.strerror or error}") from None
-    if len({image.shape for image in images}) > 1:
-        raise DecodeError(path, "the picture size changes within the file")
-    return np.stack(images)
+    with contextlib.closing(_FramesAt(path, video["stream_index"])) as frames:
+        for number in numbers:
+            found = frames.at(float(times[number]))
+            if isinstance(found, DecodeError):
+                yield number, found
+            else:
+                yield number, displayed(found.to_ndarray(format="rgb24"), *turn)
+
+
+class _FramesAt:
+    """The frames at given times, ascending, found by decoding on or, where the file has times, by seeking."""
+
+    def __init__(self, path: str, stream_index: int) -> None:
+        import av
+
+        self._path, self._stream_index = path, stream_index
+        self._stack = contextlib.ExitStack()
+        self._frames: Iterator[av.VideoFrame] = iter(())
+        self._now = -np.inf  # nothing was read yet, or what was read led nowhere
+        try:
+            self._open()
+        except av.FFmpegError as error:
+            raise DecodeError(path, f"cannot be decoded: {error.strerror or error}") from None
+        self._seekable = has_times(self._container, self._stream)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def at(self, target: float) -> av.VideoFrame | DecodeError:
+        """The frame at `target` seconds."""
+        import av
+
+        reason = f"the frame at {target:.3f} s cannot be decoded"
+        try:
+            found = self._sought(target) if self._seekable else self._next(target)
+        except av.FFmpegError as error:
+            found, reason = None, f"cannot be decoded: {error.strerror or error}"
+        self._now = -np.inf if found is None else target
+        return DecodeError(self._path, reason) if found is None else found
+
+    def _sought(self, target: float) -> av.VideoFrame | None:
+        if target - self._now <= _SEEK_AHEAD_S and (found := _forward(self._frames, target)):
+            return found
+        # Frames that refer to what lies before a keyframe come out wrong, or not at all, after a seek
+        # straight to it: then start earlier, in the end from the beginning, where damage is the file's own.
+        for back in (0.0, 10.0, np.inf):
+            if np.isinf(back):  # by a seek, the first keyframe of a transport stream may not be found
+                self._open()
+            else:
+                _seek(self._container, self._stream, target - back)
+            self._frames = _decoded(self._container, self._stream)
+            if found := _forward(self._frames, target, trust=np.isinf(back)):
+                return found
+        return None
+
+    def _next(self, target: float) -> av.VideoFrame | None:
+        if np.isinf(self._now):
+            self._open()
+            self._frames = on_clock(_decoded(self._container, self._stream), self._container, self._stream)
+        return _forward(self._frames, target, trust=True)
+
+    def _open(self) -> None:
+        self._stack.close()
+        self._container, self._stream = _opened(self._stack, self._path, self._stream_index)
 
 
 def _opened(stack: contextlib.ExitStack, path: str, stream_index: int) -> tuple[InputContainer, av.VideoStream]:

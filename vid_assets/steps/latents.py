@@ -5,111 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
-from model.latent_space import VAE_CODE_VERSION, encode_settings
-from vid_assets.curation.continuity import Event
-from vid_assets.encoding.content_key import LATENTS_VERSION, LatentParts, latent_parts
-from vid_assets.encoding.windows import LeftOut, Plan, Window, plan_windows
-from vid_assets.footage.decode import Route, decoder_route, decoder_version
+from model.latent_space import pixel_bytes
+from vid_assets.encoding.rows import ITEM_BYTES
 from vid_assets.project import Project
-from vid_assets.stages import lost_clips, presence
 from vid_assets.steps.frame_stats import openable
-from vid_assets.steps.vae import weights_of
+from vid_assets.steps.latent_plan import LatentPlan, Planned, plan_latents
+from vid_assets.steps.vae import checked_space, weights_of
 from vid_assets.store.cache import Output, read_slice, sync_slice
-from vid_assets.store.state import StageState, canonical, digest
+from vid_assets.store.state import StageState, digest
 from vid_assets.store.tables import Row, equals, one_of
 
 Progress = Callable[[str], None]
 _IDS_AT_ONCE = 2000
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A window that should have a latent: its key's parts, and the rows that it comes from."""
-
-    parts: LatentParts
-    window: Window
-    clip: Row
-    video: Row
-    crop: tuple[int, int, int, int] | None
-    route: Route
-    timestamps: Sequence[float]
-
-    @property
-    def row_id(self) -> str:
-        """Key of the sample: the clip, the bucket and the number of the window."""
-        return f"{self.clip['clip_id']}/{self.window.bucket.name}/{self.window.index}"
-
-
-@dataclass
-class LatentPlan:
-    """What a batch's kept clips give: the latents that should be there, and the stretches that no window holds."""
-
-    latents: list[Planned] = field(default_factory=list)
-    left_out: list[tuple[str, LeftOut]] = field(default_factory=list)  # with their clip_id
-
-
-def plan_latents(project: Project, batch: str, weights_hash: str, kept: Collection[str] | None = None) -> LatentPlan:
-    """Every window of a batch's kept clips that lost to none, in every bucket that the curriculum needs.
-
-    `kept` names other clips to plan for, as if they were the ones.
-    """
-    store, config, here = project.store, project.config, equals("ingest_batch", batch)
-    if kept is None:
-        accepted = store.read("verdicts", here + " AND accepted", ["clip_id"])
-        kept = {row["clip_id"] for row in accepted} - set(lost_clips(project, batch))
-    present = set(presence(project, batch))
-    videos = {row["video_id"]: row for row in store.read("videos", here + " AND status = 'ok'")}
-    scores = {row["clip_id"]: row for row in store.read("clip_scores", here, ["clip_id", "crop", "continuity"])}
-    columns = ["video_id", "status", "timestamps"]
-    proofs = {row["video_id"]: row for row in store.read("frame_stats", here + " AND `group` = 'proof'", columns)}
-    settings = canonical(encode_settings(config.vae.family, config.vae.tiling) | {"dtype": config.vae.dtype})
-    plan = LatentPlan()
-    for clip in store.read("clips", here):
-        video, proof = videos.get(clip["video_id"]), proofs.get(clip["video_id"])
-        if video is None or proof is None or clip["clip_id"] not in kept or clip["video_id"] not in present:
-            continue
-        score = scores[clip["clip_id"]]
-        crop = tuple(score["crop"]) if score["crop"] else None
-        route = decoder_route(video, proof["status"] == "ok")
-        times = proof["timestamps"] or []
-        windows = clip_windows(project, clip, video, score, times)
-        plan.left_out += [(clip["clip_id"], one) for one in windows.left_out]
-        for window in windows.windows:
-            parts = latent_parts(
-                video,
-                times,
-                window,
-                crop,
-                f"{route} {decoder_version(route)}",
-                config.vae.family,
-                weights_hash,
-                settings,
-                config.encoding.posterior,
-                f"{LATENTS_VERSION}.{VAE_CODE_VERSION}",
-            )
-            plan.latents.append(Planned(parts, window, clip, video, crop, route, times))
-    return plan
-
-
-def clip_windows(project: Project, clip: Row, video: Row, score: Row, times_s: Sequence[float]) -> Plan:
-    """The windows of a clip, given its rows of `clips`, `videos` and `clip_scores` and its source's frame times."""
-    crop, config = score["crop"], project.config
-    width, height = (crop[2], crop[3]) if crop else (video["width"], video["height"])
-    return plan_windows(
-        clip["kind"],
-        clip["start_s"],
-        clip["end_s"],
-        width,
-        height,
-        config.buckets,
-        times_s,
-        [Event(**event) for event in score["continuity"] or []],
-        config.windows.motion_share_min,
-    )
+_QUIET_S = 30.0
 
 
 def stored(project: Project, sample_ids: Iterable[str], columns: Sequence[str]) -> dict[str, Row]:
@@ -130,23 +42,25 @@ def statuses(project: Project, sample_ids: Iterable[str]) -> dict[str, str]:
 def latents(
     project: Project, batch: str, force: bool = False, progress: Progress = print, encoder: Any = None
 ) -> Output:
-    """Encode what is missing, flush by flush, then replace the batch's slice of `samples` in one commit."""
+    """Encode what is missing, flush by flush, then replace the batch's slice of `samples` in one commit.
+
+    `encoder` is an `encoding.encoder.Encoder`, by default the one that the configuration names.
+    """
+    from vid_assets.steps.latent_audit import audit
+
     weights = weights_of(project, project.config.vae)
+    checked_space(project, weights.folder)  # buckets may have changed since the VAE was resolved
     plan = plan_latents(project, batch, weights.hash)
-    planned = plan.latents
-    by_sample = {one.parts.sample_id: one for one in planned}
+    by_sample = {one.parts.sample_id: one for one in plan.latents}
     there = {} if force else statuses(project, by_sample)
     misses = [one for sample_id, one in by_sample.items() if there.get(sample_id) != "ok"]
-    done, began = 0, time.monotonic()
-    for rows in _flushes(project, misses, str(weights.folder), encoder):
-        project.store.insert_absent("latents", rows, replace_where="true" if force else "target.status = 'failed'")
-        done += len(rows)
-        rate = done / max(time.monotonic() - began, 1e-9)
-        progress(f"encoded {done} of {len(misses)} latents, {rate:.1f}/s, {(len(misses) - done) / rate:.0f} s left")
-    _sync_samples(project, batch, planned)
-    found = stored(project, by_sample, ["status", "error", "shape", "frames", "height", "width"])
-    failed = [row for row in found.values() if row["status"] != "ok"]
-    good = [row for row in found.values() if row["status"] == "ok"]
+    vae = configured_vae(project, str(weights.folder))
+    if misses:
+        encode_missing(project, misses, force, progress, encoder or configured_encoder(project, vae))
+    _sync_samples(project, batch, plan.latents)
+    found = stored(project, by_sample, ["status", "error", "shape", "frames", "height", "width", "fps", "dtype"])
+    good = {sample_id: by_sample[sample_id] for sample_id, row in found.items() if row["status"] == "ok"}
+    audited = audit(project, batch, good, {one.parts.sample_id for one in misses}, vae)
     version, output_digest = _digests(project, batch)
     return Output(
         version,
@@ -154,18 +68,120 @@ def latents(
         rows=len(found),
         computed=len(misses),
         cached=len(by_sample) - len(misses),
-        retry=bool(failed),
-        facts={
-            "windows": len(planned),
-            "failed": len(failed),
-            "errors": sorted({row["error"] for row in failed if row["error"]})[:10],
-            "by bucket": dict(sorted(Counter(one.window.bucket.name for one in planned).items())),
-            "seconds left out": _left_out(plan),
-            "bytes": sum(4 * math.prod(row["shape"]) for row in good),
-            "raw pixel bytes": sum(3 * row["frames"] * row["height"] * row["width"] for row in good),
-            "vae note": project.config.vae.note or "",
-        },
+        retry=any(row["status"] != "ok" for row in found.values()),
+        facts=_facts(plan, found) | {"audit": audited, "vae note": project.config.vae.note or ""},
     )
+
+
+def encode_missing(project: Project, misses: Sequence[Planned], force: bool, progress: Progress, encoder: Any) -> None:
+    """Encode windows and insert their rows, each flush in one commit; a failed row there gives way, with `force` any.
+
+    What was encoded when an error ends the work is written before the error goes on.
+    """
+    replace = "true" if force else "target.status = 'failed'"
+    began = told = time.monotonic()
+    pending: list[Row] = []
+    done = 0
+
+    def flush() -> None:
+        nonlocal pending
+        project.store.insert_absent("latents", pending, replace_where=replace)
+        pending = []
+
+    try:
+        with closing(encoder.batches(tasks_of(project, misses))) as batches:
+            for rows in batches:
+                pending += rows
+                done += len(rows)
+                full = len(pending) >= project.config.encoding.flush_rows
+                if full:
+                    flush()
+                now = time.monotonic()
+                if full or done == len(misses) or now - told >= _QUIET_S:
+                    told = now
+                    rate = done / max(now - began, 1e-9)
+                    left = duration((len(misses) - done) / rate)
+                    progress(f"encoded {done:,} of {len(misses):,} latents, {rate:.3g}/s, {left} left")
+    except Exception:
+        flush()
+        raise
+    flush()
+
+
+def tasks_of(project: Project, planned: Iterable[Planned]) -> list[Any]:
+    """What an encoder needs for each window."""
+    from vid_assets.encoding.frames import Task
+
+    sources = openable(project)
+    return [
+        Task(one.parts, one.window, sources[one.parts.source_hash], one.video, one.timestamps, one.route, one.crop)
+        for one in planned
+    ]
+
+
+def configured_vae(project: Project, folder: str) -> Any:
+    """The VAE in `folder` with the settings of the configuration, not loaded yet."""
+    from vid_assets.encoding.vae import LazyVae
+
+    vae, encoding = project.config.vae, project.config.encoding
+    return LazyVae(folder, vae.family, vae.dtype, encoding.device, vae.tiling, vae.settings, encoding.threads)
+
+
+def configured_encoder(project: Project, vae: Any) -> Any:
+    """The encoder backend of the configuration."""
+    from vid_assets.encoding.encoder import LocalEncoder
+    from vid_assets.encoding.ray_encoder import RayEncoder
+
+    encoding = project.config.encoding
+    if encoding.backend == "ray":
+        on_gpu = encoding.device != "cpu"
+        return RayEncoder(vae.encode, encoding.batch_size, encoding.decoders, encoding.ray_actors, on_gpu)
+    return LocalEncoder(vae.encode, encoding.batch_size, encoding.decoders)
+
+
+def duration(seconds: float) -> str:
+    """A time to wait, as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _facts(plan: LatentPlan, found: Mapping[str, Row]) -> dict[str, Any]:
+    good = [row for row in found.values() if row["status"] == "ok"]
+    failed = [row for row in found.values() if row["status"] != "ok"]
+    reasons = Counter(row["error"] or "no reason" for row in failed)
+    return {
+        "windows": len(plan.latents),
+        "videos": sum(one.window.bucket.kind == "video" for one in plan.latents),
+        "images": sum(one.window.bucket.kind == "image" for one in plan.latents),
+        "failed": len(failed),
+        "failures by reason": dict(reasons.most_common(10)),
+        "by bucket": dict(sorted(Counter(one.window.bucket.name for one in plan.latents).items())),
+        "sizes": _sizes(good),
+        "seconds left out": _left_out(plan),
+        "bytes": sum(_latent_bytes(row) for row in good),
+        "raw pixel bytes": sum(_pixel_bytes(row) for row in good),
+    }
+
+
+def _sizes(good: Iterable[Row]) -> dict[str, str]:
+    """By bucket, what a latent takes beside the pixels that it was made from."""
+    sizes = {}
+    for row in good:
+        rate = f"@{row['fps']:g}" if row["fps"] else ""
+        name = f"{row['frames']}x{row['height']}x{row['width']}{rate}"
+        latent, pixels = _latent_bytes(row), _pixel_bytes(row)
+        sizes[name] = f"{latent:,} bytes a latent, {pixels:,} as pixels: {pixels / latent:.1f} times smaller"
+    return dict(sorted(sizes.items()))
+
+
+def _latent_bytes(row: Row) -> int:
+    return ITEM_BYTES[row["dtype"]] * math.prod(row["shape"])
+
+
+def _pixel_bytes(row: Row) -> int:
+    return pixel_bytes(row["frames"], row["height"], row["width"])
 
 
 def _left_out(plan: LatentPlan) -> dict[str, float]:
@@ -174,46 +190,6 @@ def _left_out(plan: LatentPlan) -> dict[str, float]:
     for _, one in plan.left_out:
         seconds[f"{one.bucket}: {one.reason}"] += one.end_s - one.start_s  # type: ignore[assignment]
     return {reason: round(total, 2) for reason, total in sorted(seconds.items())}
-
-
-def _flushes(project: Project, misses: list[Planned], folder: str, encoder: Any) -> Iterator[list[Row]]:
-    """Rows of `latents` for the misses, as many at a time as are written in one commit."""
-    if not misses:
-        return
-    from vid_assets.encoding.encoder import Task
-
-    sources = openable(project)
-    tasks = [
-        Task(one.parts, one.window, sources[one.parts.source_hash], one.video, one.timestamps, one.route, one.crop)
-        for one in misses
-    ]
-    pending: list[Row] = []
-    for row in (encoder or _local_encoder(project, folder)).rows(tasks):
-        pending.append(row)
-        if len(pending) >= project.config.encoding.flush_rows:
-            yield pending
-            pending = []
-    if pending:
-        yield pending
-
-
-def _local_encoder(project: Project, folder: str) -> Any:
-    from model.vae import encode, load_vae
-    from vid_assets.encoding.encoder import LocalEncoder
-
-    config = project.config
-
-    def load() -> Any:
-        if config.encoding.threads:
-            import torch
-
-            torch.set_num_threads(config.encoding.threads)
-        return load_vae(folder, config.vae.dtype, config.encoding.device, config.vae.tiling, config.vae.family)
-
-    def run(vae: Any, frames: Any) -> Any:
-        return encode(vae, frames, config.vae.family)
-
-    return LocalEncoder(load, run, config.encoding.posterior, config.encoding.batch_size)
 
 
 def _sync_samples(project: Project, batch: str, planned: list[Planned]) -> None:
@@ -257,31 +233,9 @@ def verify(project: Project, partition: str | None, state: StageState) -> str | 
     return _digests(project, partition)[1]
 
 
-def window_keys(project: Project, batch: str) -> tuple[int, int, int]:
-    """How many windows a batch has, how many different keys they have, and how many latents have these keys."""
-    keys = [row["sample_id"] for row in project.store.read("samples", equals("ingest_batch", batch), ["sample_id"])]
-    rows = 0
-    for start in range(0, len(keys), _IDS_AT_ONCE):
-        rows += project.store.count("latents", one_of("sample_id", keys[start : start + _IDS_AT_ONCE]))
-    return len(keys), len(set(keys)), rows
-
-
-def stored_sample(project: Project, batch: str, count: int) -> list[str]:
-    """Read up to `count` stored latents of a batch back; the keys of those that are damaged or not finite."""
-    import hashlib
-
-    import numpy as np
-
-    keys = sorted(
-        {row["sample_id"] for row in project.store.read("samples", equals("ingest_batch", batch), ["sample_id"])}
-    )
-    chosen = keys[:: max(1, len(keys) // count)][:count]
-    damaged = []
-    for row, payload in project.store.read_blobs(
-        "latents", one_of("sample_id", chosen) + " AND status = 'ok'", "latent"
-    ):
-        values = np.frombuffer(payload, "<f4")
-        whole = hashlib.sha256(payload).hexdigest() == row["checksum"] and values.size == math.prod(row["shape"])
-        if not whole or not np.isfinite(values).all():
-            damaged.append(row["sample_id"])
-    return damaged
+def stored_latents(project: Project, sample_ids: Iterable[str]) -> Iterator[tuple[Row, bytes]]:
+    """The rows and bytes of latents that were encoded, some at a time."""
+    ids = sorted(set(sample_ids))
+    for start in range(0, len(ids), 16):
+        where = one_of("sample_id", ids[start : start + 16]) + " AND status = 'ok'"
+        yield from project.store.read_blobs("latents", where, "latent")

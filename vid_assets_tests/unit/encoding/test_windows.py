@@ -42,6 +42,16 @@ def test_an_image_has_one_window_in_the_nearest_aspect():
     assert window.bucket.name == "1x128x96"
 
 
+def test_the_first_frame_of_a_clip_is_an_image_where_that_is_asked_for():
+    black = Event("black", 10.0, 10.5, 1.0)
+    plan = plan_windows("video", 10.0, 12.5, 640, 480, BUCKETS, events=[black], first_frame=True)
+    images = [window for window in plan.windows if window.bucket.kind == "image"]
+    assert [(window.bucket.name, window.times_s) for window in images] == [("1x96x128", (10.5,))]
+    without = plan_windows("video", 10.0, 12.5, 640, 480, BUCKETS, events=[black])
+    assert [window for window in plan.windows if window not in images] == without.windows
+    assert len(plan_windows("image", 0.0, 0.0, 640, 480, BUCKETS, first_frame=True).windows) == 1
+
+
 def test_a_video_goes_to_one_of_the_alternatives_and_to_every_other_shape():
     names = [bucket.name for bucket in nearest_aspects(1920, 1080, [b for b in BUCKETS if b.kind == "video"])]
     assert names == ["5x96x128@8", "9x192x256@12.5", "17x96x128@8", "17x96x128@24"]
