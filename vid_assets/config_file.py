@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,17 @@ PRESETS = Path(__file__).parent / "presets"
 
 
 def home() -> str:
-    """The folder that holds all data: `VID_ASSETS_HOME`, by default `data`. Raises `ConfigError` for a remote URI."""
+    """Where all data lies: `VID_ASSETS_HOME`, a folder or `s3://bucket/prefix`, by default `data`.
+
+    Raises `ConfigError` for another kind of store, and where the extra `s3` is not installed.
+    """
     value = os.environ.get("VID_ASSETS_HOME") or "data"
     if "://" in value:
-        raise ConfigError(f"VID_ASSETS_HOME is {value}: it must be a local folder (sources may be remote)")
+        if not re.match(r"s3://[^/]+/.", value):
+            raise ConfigError(f"VID_ASSETS_HOME is {value}: it must be a folder, or s3://bucket/prefix")
+        if not find_spec("s3fs"):
+            raise ConfigError(f"VID_ASSETS_HOME is {value}: install the extra s3, `pip install vid_assets[s3]`")
+        return value.rstrip("/")
     return str(Path(value).expanduser().resolve())
 
 
@@ -83,8 +91,11 @@ def _expand(value: Any, where: str) -> Any:
     return re.sub(r"\$\{(\w+)\}", variable, value)
 
 
+_ENCODERS = ("text_encoder", "pooled_text_encoder", "image_encoder")
+
+
 def _absolute(config: Config, base: Path) -> Config:
-    """Make local paths absolute. A VAE or text encoder that is no existing folder stays as it is: a hub id."""
+    """Make local paths absolute. A VAE or encoder that is no existing folder stays as it is: a hub id."""
 
     def folder(text: str) -> str:
         return text if "://" in text else str((base / Path(text).expanduser()).resolve())
@@ -98,7 +109,7 @@ def _absolute(config: Config, base: Path) -> Config:
         update={
             "sources": tuple(source.model_copy(update={"uri": folder(source.uri)}) for source in config.sources),
             "vae": weights(config.vae),
-            "text_encoder": weights(config.text_encoder) if config.text_encoder else None,
+            **{name: weights(section) for name in _ENCODERS if (section := getattr(config, name))},
         }
     )
 

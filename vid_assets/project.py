@@ -28,6 +28,13 @@ class Project:
         return cls(load_config(), home())
 
     @cached_property
+    def local(self) -> Path:
+        """The local folder of the home: itself, or the one beside a home in an object store."""
+        from vid_assets.store.place import local_folder
+
+        return local_folder(self.home)
+
+    @cached_property
     def store(self) -> Store:
         """The LanceDB tables."""
         from vid_assets.store.tables import Store
@@ -42,7 +49,7 @@ class Project:
         return StateFolder(self.home)
 
     def folder(self, *parts: str) -> Path:
-        """A folder below the home, created where it does not exist."""
-        path = Path(self.home, *parts)
+        """A folder below the local folder of the home, created where it does not exist."""
+        path = self.local.joinpath(*parts)
         path.mkdir(parents=True, exist_ok=True)
         return path

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 #: Bumped by hand when a table changes in a way that older homes do not have; kept in each table's metadata.
 #: `store.migration` brings older ones to it.
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 VERSION_KEY = "vid_assets.schema_version"
 
 
@@ -229,6 +229,9 @@ def _specs() -> tuple[TableSpec, ...]:
                 _i32("dim"),
                 _text("dtype"),
                 _text("checksum"),
+                _i32("cut_tokens"),  # beyond max_tokens, and left out
+                _text("status"),
+                _text("error"),
                 _blob("embedding"),
             ),
             cached=False,
@@ -278,6 +281,16 @@ def _specs() -> tuple[TableSpec, ...]:
             ),
         ),
         TableSpec(
+            "first_frames",
+            ("sample_id",),
+            (
+                _text("sample_id", nullable=False),
+                _text("video_id"),
+                key,
+                _text("image_key"),
+            ),
+        ),
+        TableSpec(
             "splits",
             ("video_id",),
             (_text("video_id", nullable=False), _text("group_video"), _text("split"), stamp),
@@ -310,6 +323,8 @@ def _specs() -> tuple[TableSpec, ...]:
                 _text("sample_id"),
                 _text("caption_key"),
                 _text("embedding_key"),
+                _text("pooled_key"),
+                _text("image_key"),
                 _text("split"),
                 _text("bucket"),
                 _text("kind"),
@@ -344,6 +359,20 @@ def _specs() -> tuple[TableSpec, ...]:
                 _text("name"),
                 _i64("step"),
                 _f64("value"),
+            ),
+            cached=False,
+        ),
+        TableSpec(
+            "removals",
+            ("video_id",),
+            (
+                _text("video_id", nullable=False),
+                pa.field("uris", pa.list_(pa.string())),
+                pa.field("sample_ids", pa.list_(pa.string())),
+                pa.field("digests", pa.list_(pa.string())),  # of training sets that had samples of it
+                pa.field("checkpoints", pa.list_(pa.string())),  # folders of runs that were trained on it
+                stamp,
+                pa.field("finished_at", pa.timestamp("us", tz="UTC")),
             ),
             cached=False,
         ),

@@ -2,7 +2,8 @@
 
 A state is a small JSON file, `state/<asset>/<partition>.json` below the home, written after the data by an atomic
 replacement and removed before the data is touched: no state means not finished. It is sealed by a hash of its own
-text, so a damaged one is noticed and treated as absent. Stages of one partition are kept apart by a lock file.
+text, so a damaged one is noticed and treated as absent. Stages of one partition are kept apart by a lock file; what
+must have the home to itself (`alone`) is kept apart from all of them.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vid_assets.store.place import files_at, local_folder
+
 log = logging.getLogger(__name__)
 GLOBAL = "_all"
+_IN_USE = "in-use.lock"
+
+
+class BusyError(RuntimeError):
+    """Something is at work in this home, which must be left alone; the message names it."""
 
 
 def canonical(value: Any) -> str:
@@ -95,20 +102,21 @@ class StageState:
 
 
 class StateFolder:
-    """Reads, writes, removes and locks the states of one home."""
+    """Reads, writes, removes and locks the states of one home. Locks are always on the local disk."""
 
     def __init__(self, home: str) -> None:
-        self.folder = Path(home) / "state"
+        self.folder = local_folder(home) / "state"
+        self._files = files_at(f"{home}/state")
 
     def path(self, asset: str, partition: str | None) -> Path:
-        """The file of an asset partition."""
-        return self.folder / asset / f"{partition or GLOBAL}.json"
+        """The file of an asset partition in a local home; its lock lies beside it."""
+        return self.folder / _name(asset, partition)
 
     def read(self, asset: str, partition: str | None) -> StageState | None:
         """The state, or None where there is none or it is damaged (which is logged)."""
-        path = self.path(asset, partition)
+        name = _name(asset, partition)
         try:
-            raw = path.read_bytes()
+            raw = self._files.read(name)
         except FileNotFoundError:
             return None
         try:
@@ -119,48 +127,91 @@ class StateFolder:
             typed = {"fingerprint": Fingerprint(**body["fingerprint"]), "failed_checks": tuple(body["failed_checks"])}
             return StageState(**(body | typed))
         except (ValueError, KeyError, TypeError) as error:
-            log.warning("%s is damaged (%s): treated as absent, rows are checked one by one", path, error)
+            where = f"{self._files.root}/{name}"
+            log.warning("%s is damaged (%s): treated as absent, rows are checked one by one", where, error)
             return None
 
     def write(self, state: StageState) -> None:
         """Write the state in one atomic step."""
         stamped = asdict(state) | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
-        path = self.path(state.asset, state.partition)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".tmp-{os.getpid()}")
         body = json.loads(canonical(stamped))
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump({"seal": digest(body), "state": body}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        text = json.dumps({"seal": digest(body), "state": body}, indent=1)
+        self._files.write(_name(state.asset, state.partition), text.encode())
 
     def remove(self, asset: str, partition: str | None) -> None:
         """Forget the state: the output is about to change."""
-        self.path(asset, partition).unlink(missing_ok=True)
+        self._files.remove(_name(asset, partition))
+
+    def finished(self) -> list[tuple[str, str | None]]:
+        """The asset partitions that have a state."""
+        names = (name for name in self._files.sizes() if name.endswith(".json"))
+        paths = [Path(name) for name in names if not name.startswith(("hashes/", "weights/"))]  # remembered, no states
+        found = [(str(path.parent), None if path.stem == GLOBAL else path.stem) for path in paths]
+        return sorted(found, key=lambda one: (one[0], one[1] or ""))
 
     def partitions(self, asset: str) -> list[str]:
         """The partitions of `asset` that have a state."""
-        folder = self.folder / asset
-        return sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
+        return [partition for name, partition in self.finished() if name == asset and partition is not None]
 
     @contextlib.contextmanager
     def lock(self, asset: str, partition: str | None) -> Iterator[None]:
         """Keep two runs of one asset partition apart; a dead process holds no lock."""
-        with locked(self.path(asset, partition).with_suffix(".lock")):
+        with locked(self.folder / _IN_USE, shared=True), locked(self.path(asset, partition).with_suffix(".lock")):
             yield
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have the home to oneself: nothing that takes a lock of it runs meanwhile. Raises `BusyError` at once."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder / _IN_USE, wait=False))
+            except BlockingIOError:
+                busy = ", ".join(self._at_work()) or "another process"
+                raise BusyError(
+                    f"{busy} is at work in {self.folder.parent}. Wait for it to end, or stop it; nothing was changed."
+                ) from None
+            yield
+
+    def _at_work(self) -> list[str]:
+        """The asset partitions that a process works on now."""
+        held = []
+        for path in sorted(self.folder.rglob("*.lock")):
+            asset, partition = str(path.relative_to(self.folder).parent), path.stem
+            if asset not in (".", "tables") and is_locked(path):
+                held.append(asset if partition == GLOBAL else f"{asset} [{partition}]")
+        return held
+
+
+def _name(asset: str, partition: str | None) -> str:
+    return f"{asset}/{partition or GLOBAL}.json"
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, waiting for it where another process has it. The kernel frees that of a dead process."""
+def locked(path: Path, shared: bool = False, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a file, waiting for it where another process has it. The kernel frees that of a dead process.
+
+    `shared`: others that ask for it shared may hold it too. Raises `BlockingIOError` where it is held and `wait` is
+    False.
+    """
     import fcntl
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    with path.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                raise
             log.info("%s: another process is at work; waiting for it to end", path)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, kind)
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a file."""
+    try:
+        with locked(path, wait=False):
+            return False
+    except BlockingIOError:
+        return True

@@ -1,7 +1,7 @@
 """The LanceDB of one home: opening, reading, updating by key, inserting what is absent.
 
 Rows go in and out as plain dicts in the types of `store.schemas`. A slice is all rows of one table that a SQL
-condition selects. Every write is one Lance commit.
+condition selects. Every write is one Lance commit, and is done again where another writer's commit came between.
 """
 
 from __future__ import annotations
@@ -9,18 +9,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from vid_assets.store.place import files_at, local_folder
 from vid_assets.store.schemas import SCHEMA_VERSION, VERSION_KEY, TableSpec, table_spec
 from vid_assets.store.state import locked as lock_file
 
 Row = dict[str, Any]
 T = TypeVar("T")
+
+
+#: How often a commit is tried where others come between; the waits in between add up to some 10 s.
+_TRIES = 8
+_CONFLICTS = ("commit conflict", "concurrent writ")
 
 
 class StoreError(RuntimeError):
@@ -72,7 +79,7 @@ def schema_version(table: Any) -> str:
 
 
 class Store:
-    """The tables below `home`, a local folder."""
+    """The tables below `home`: a local folder, or the URI of an object store, opened as the environment says."""
 
     def __init__(self, home: str) -> None:
         self.home = home
@@ -95,8 +102,15 @@ class Store:
 
     def table(self, name: str) -> Any:
         """The table, created empty where it does not exist. Raises `StoreError` on another schema version."""
+        found = self._there(name)
+        return (
+            found if found is not None else self._db.create_table(name, schema=table_spec(name).schema, exist_ok=True)
+        )
+
+    def _there(self, name: str) -> Any | None:
+        """The table, None where it does not exist. Raises `StoreError` on another schema version."""
         if not self.exists(name):
-            return self._db.create_table(name, schema=table_spec(name).schema, exist_ok=True)
+            return None
         table = self.open(name)
         found = schema_version(table)
         if found != SCHEMA_VERSION:
@@ -118,11 +132,16 @@ class Store:
 
     def version(self, name: str) -> int | None:
         """The current Lance version of a table, None where it does not exist."""
-        return int(self.table(name).version) if self.exists(name) else None
+        table = self._there(name)
+        return int(table.version) if table is not None else None
 
     def bytes_on_disk(self, name: str) -> int:
         """The size of a table's files, all versions that are kept included."""
-        return sum(path.stat().st_size for path in Path(self.table_uri(name)).rglob("*") if path.is_file())
+        return sum(size for _, size in self.files(name))
+
+    def files(self, name: str) -> list[tuple[str, int]]:
+        """The files of a table, by their path below it, with their sizes."""
+        return sorted(files_at(self.table_uri(name)).sizes().items())
 
     def derived(self, what: str, names: Sequence[str], make: Callable[[], T]) -> T:
         """What `make` gives, kept for as long as the tables `names` are in the version that they are in now.
@@ -144,10 +163,11 @@ class Store:
         spec = table_spec(name)
         wanted = list(columns) if columns else [field.name for field in spec.schema]
         key = [column for column in spec.key if column not in wanted]
-        if not self.exists(name):
+        table = self._there(name)
+        if table is None:
             return pa.table({column: pa.array([], spec.schema.field(column).type) for column in wanted})
         query = None if where == "true" else where
-        found = self.table(name).to_lance().to_table(columns=wanted + key, filter=query)
+        found = table.to_lance().to_table(columns=wanted + key, filter=query)
         found = found.sort_by([(column, "ascending") for column in spec.key])
         return found.select(wanted)
 
@@ -161,16 +181,18 @@ class Store:
 
     def count(self, name: str, where: str = "true") -> int:
         """How many rows `where` selects."""
-        if not self.exists(name):
-            return 0
-        return int(self.table(name).count_rows(None if where == "true" else where))
+        table = self._there(name)
+        return int(table.count_rows(None if where == "true" else where)) if table is not None else 0
 
     def upsert(self, name: str, rows: Sequence[Row], locked: bool = False) -> int:
         """Insert or update rows by key in one commit; returns the Lance version. `locked`: within `writing` already."""
         if rows:
+            arrow = to_arrow(rows, table_spec(name))
             with contextlib.nullcontext() if locked else self.writing(name):
-                merge = self._merge(name).when_matched_update_all().when_not_matched_insert_all()
-                merge.execute(to_arrow(rows, table_spec(name)))
+                self.commit(
+                    name,
+                    lambda: self._merge(name).when_matched_update_all().when_not_matched_insert_all().execute(arrow),
+                )
         return int(self.table(name).version)
 
     def insert_absent(self, name: str, rows: Sequence[Row], replace_where: str | None = None) -> int:
@@ -180,17 +202,42 @@ class Store:
         holds for it: that is how a failed row gives way to the next try.
         """
         if rows:
-            with self.writing(name):
+            arrow = to_arrow(rows, table_spec(name))
+
+            def insert() -> None:
                 merge = self._merge(name).when_not_matched_insert_all()
                 if replace_where:
                     merge = merge.when_matched_update_all(where=replace_where)
-                merge.execute(to_arrow(rows, table_spec(name)))
+                merge.execute(arrow)
+
+            with self.writing(name):
+                self.commit(name, insert)
         return int(self.table(name).version)
 
     def delete(self, name: str, where: str) -> None:
         """Delete the rows that `where` selects."""
         if self.exists(name):
-            self.table(name).delete(where)
+            with self.writing(name):
+                self.commit(name, lambda: self.table(name).delete(where))
+
+    def commit(self, name: str, write: Callable[[], T]) -> T:
+        """Do a write that may be done twice (all here are by key or by condition), again after a commit conflict.
+
+        Conflicts come from writers that do not share our locks: another machine, a notebook. Raises `StoreError` where
+        they do not cease.
+        """
+        for number in range(_TRIES):
+            try:
+                return write()
+            except (OSError, RuntimeError, ValueError) as error:
+                if not any(words in str(error).lower() for words in _CONFLICTS):
+                    raise
+                conflict = error
+            time.sleep(0.08 * 2**number * random.uniform(0.5, 1.0))
+        raise StoreError(
+            f"{self.table_uri(name)}: another process keeps writing to this table; gave up after {_TRIES} tries "
+            f"({str(conflict).splitlines()[0][:200]}). What was written before is kept: stop that process, run again."
+        ) from conflict
 
     def _merge(self, name: str) -> Any:
         return self.table(name).merge_insert(list(table_spec(name).key))
@@ -198,7 +245,7 @@ class Store:
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[None]:
         """Keep other processes from writing a table. Lance lets two merges at once insert one key twice."""
-        folder = Path(self.home, "state", "tables")
+        folder = local_folder(self.home) / "state" / "tables"
         with lock_file(folder / f"{name}.lock"):
             yield
 

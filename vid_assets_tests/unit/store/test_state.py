@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vid_assets.store.state import Fingerprint, StageState, StateFolder, canonical, digest
+from vid_assets.store.state import BusyError, Fingerprint, StageState, StateFolder, canonical, digest
 
 PRINT = Fingerprint("3", {"policy": {"luma_min": 20.0}}, {"clips": "abc"})
 
@@ -165,3 +165,23 @@ def test_differences_are_told_in_words(now, reasons):
 def test_further_inputs_join_the_others():
     assert PRINT.with_inputs({"listing": "l"}).inputs == {"clips": "abc", "listing": "l"}
     assert PRINT.with_inputs({}) == PRINT
+
+
+def test_who_has_the_home_alone_is_refused_while_anything_is_at_work(states):
+    with states.lock("clips", "b00001"), states.lock("training_set/short", None), states.lock("clips", "b00002"):
+        at_work = r"clips \[b00001\], clips \[b00002\], training_set/short is at work in "
+        with pytest.raises(BusyError, match=at_work), states.alone():
+            pass
+    with states.alone(), pytest.raises(BusyError, match="another process is at work in"), states.alone():
+        pass
+    with states.lock("clips", "b00001"):
+        pass
+
+
+def test_the_states_that_there_are(states):
+    states.write(state(asset="training_set/short", partition=None))
+    states.write(state(asset="clips", partition="b2"))
+    (states.folder / "hashes").mkdir()
+    (states.folder / "hashes" / "0123.json").write_text("{}")
+    assert states.finished() == [("clips", "b2"), ("training_set/short", None)]
+    assert states.partitions("clips") == ["b2"]
