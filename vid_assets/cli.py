@@ -16,7 +16,9 @@ from pathlib import Path
 from vid_assets.config import ConfigError
 from vid_assets.curation_commands import add_commands
 from vid_assets.errors import mendable_errors
+from vid_assets.latent_commands import add_commands as add_latent_commands
 from vid_assets.project import Project
+from vid_assets.store_commands import add_commands as add_store_commands
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -51,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--all", action="store_true", help="list what is fresh too")
     status.set_defaults(run=_status)
     add_commands(commands)
+    add_latent_commands(commands)
+    add_store_commands(commands)
     migrate = commands.add_parser("migrate", help="bring the tables of an older release to this one")
     migrate.set_defaults(run=_migrate)
     return parser
@@ -123,7 +127,9 @@ def _status(project: Project, options: argparse.Namespace) -> int:
 def _migrate(project: Project, options: argparse.Namespace) -> int:
     from vid_assets.store.migration import migrate
 
-    for line in migrate(project.store) or ["nothing to migrate"]:
+    with project.states.alone():
+        done = migrate(project.store)
+    for line in done or ["nothing to migrate"]:
         print(line)
     return OK
 

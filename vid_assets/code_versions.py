@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from model.evaluate import EVALUATE_CODE_VERSION
+from model.image_encoder import IMAGE_CODE_VERSION
 from model.latent_space import VAE_CODE_VERSION
 from model.manifest import TRAIN_CODE_VERSION
 from model.text import TEXT_CODE_VERSION
@@ -24,6 +25,7 @@ SCORES = SCORES_VERSION
 POLICY = POLICY_VERSION
 CAPTIONS = CAPTIONS_VERSION
 TEXT = TEXT_CODE_VERSION
+IMAGE = IMAGE_CODE_VERSION
 DUPLICATES = DUPLICATES_VERSION
 VAE = "1"
 LATENTS = f"{LATENTS_VERSION}.{VAE_CODE_VERSION}.{WINDOWS_VERSION}"

@@ -7,9 +7,11 @@ imports Dagster or anything heavy. Which section enters which asset's fingerprin
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from model.latent_space import FAMILIES, LatentSpace, encode_settings, latent_space
 
 #: Latent space that each denoiser preset was designed for, and the kind of text states that it reads.
 #: Kept here, not in `model/`, because a preset that wants another latent space is refused at config load.
@@ -122,36 +124,102 @@ class Duplicates(Section):
 class ModelSource(Section):
     """Pretrained weights: a local folder, or a repository of the model hub with its revision."""
 
-    source: str
+    source: str = Field(min_length=1)
     revision: str | None = None
     subfolder: str | None = None
 
 
-class TextEncoder(ModelSource):
-    """The text encoder whose states condition the denoiser."""
+class Encoder(ModelSource):
+    """An encoder of what conditions the denoiser; its embeddings are stored in its dtype."""
 
-    family: Literal["t5"] = "t5"
-    max_tokens: int = Field(256, ge=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What changes its embeddings, beside its weights."""
+        return self.model_dump(exclude=set(ModelSource.model_fields))
+
+
+class TextSource(Encoder):
+    """What every encoder of captions has. Longer captions are cut, and the metadata says which."""
+
+    max_tokens: int = Field(256, ge=1)
+
+
+class TextEncoder(TextSource):
+    """The text encoder whose states, one for each token, condition the denoiser."""
+
+    family: Literal["t5", "umt5", "clip", "llama"] = "t5"
+    skip_layers: int = Field(0, ge=0, description="layers at the end whose states are not used; HunyuanVideo: 2")
+    template: str | None = Field(
+        None, description="what the caption is put into, {} being the caption; or hunyuan_video for that model's own"
+    )
+
+    @field_validator("template")
+    @classmethod
+    def _one_place(cls, value: str | None) -> str | None:
+        if value is not None and value != "hunyuan_video" and value.count("{}") != 1:
+            raise ValueError("a template has {} once, where the caption goes, or is the name hunyuan_video")
+        return value
+
+    @model_validator(mode="after")
+    def _own_template(self) -> TextEncoder:
+        if self.template == "hunyuan_video" and self.family != "llama":
+            raise ValueError(
+                f"template hunyuan_video counts the tokens of that model's llama, but family is {self.family}; write "
+                "the template out, with {} where the caption goes"
+            )
+        return self
+
+
+class PooledTextEncoder(TextSource):
+    """A second text encoder, of which one pooled state for the whole caption is taken."""
+
+    family: Literal["clip"] = "clip"
+    max_tokens: int = Field(77, ge=1)
+
+
+class ImageEncoder(Encoder):
+    """The encoder that a sample's first frame is embedded with, for models that are conditioned on an image."""
+
+    family: Literal["clip_vision"] = "clip_vision"
 
 
 class Vae(ModelSource):
     """The VAE whose latent space this home holds, and the encode settings that change its latents."""
 
-    family: Literal["hunyuan_video"] = "hunyuan_video"
+    family: Literal[tuple(FAMILIES)] = "hunyuan_video"  # type: ignore[valid-type]
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     tiling: bool = False
+    settings: dict[str, bool | int | float] = Field({}, description="other encode settings than diffusers' defaults")
     note: str | None = Field(None, description="shown in metadata, e.g. 'untrained'; not part of any key")
+
+    @model_validator(mode="after")
+    def _known_settings(self) -> Vae:
+        encode_settings(self.family, self.tiling, self.settings)
+        return self
 
 
 class Encoding(Section):
-    """How latents are stored, and how the work is cut. Batch, flush and threads do not change a latent."""
+    """What is stored as a latent, and how the work is cut. The second kind, from `backend` on, changes no latent."""
 
-    posterior: Literal["moments", "mean"] = "moments"
-    batch_size: int = Field(4, ge=1)
-    flush_rows: int = Field(64, ge=1)
+    posterior: Literal["moments", "mean"] = Field("moments", description="mean and log variance, or the mean alone")
+    dtype: Literal["float16", "float32", "bfloat16"] = Field(
+        "float16", description="type of the stored values; one that is too large for it is a failed row"
+    )
+    first_frames: bool = Field(
+        False, description="the first frame of each kept clip is an image sample too, in the image buckets"
+    )
+    backend: Literal["local", "ray"] = Field("local", description="ray needs the extra of that name")
+    ray_actors: int | None = Field(None, ge=1, description="processes with a VAE each; null: one for each GPU, or one")
+    batch_size: int = Field(4, ge=1, description="windows of one shape that are encoded at a time")
+    flush_rows: int = Field(64, ge=1, description="latents written in one commit: what a killed run may lose")
+    decoders: int | None = Field(None, ge=1, description="sources decoded at a time; null: half of the cores, up to 8")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1, description="torch threads; null leaves torch's choice")
+    audit: int = Field(4, ge=0, description="latents of a batch that are decoded and compared with the source")
+    psnr_min: float | None = Field(None, gt=0, description="dB; the audit warns where the median is below")
+    psnr_drop_max: float = Field(1.0, ge=0, description="dB below what the same windows had; more is a warning")
 
 
 class Windows(Section):
@@ -196,14 +264,21 @@ class Bucket(Section):
             raise ValueError(f"{text!r}: an image bucket has no frame rate; write 1x{height}x{width}")
         if frames > 1 and not fps:
             raise ValueError(f"{text!r}: a video bucket needs its frame rate, such as {frames}x{height}x{width}@24")
-        if frames % 4 != 1:
-            low = max(1, frames - (frames - 1) % 4)
-            raise ValueError(
-                f"{text!r}: frames must be 4k+1 for a 4x8x8 VAE; the valid neighbours are {low} and {low + 4}"
-            )
-        if height % 16 or width % 16 or not height or not width:
-            raise ValueError(f"{text!r}: height and width must be multiples of 16 (8x VAE, 2x patches), at least 16")
+        if not frames or height < 8 or width < 8:
+            raise ValueError(f"{text!r}: a bucket has at least 1 frame of 8x8 pixels")
         return cls(frames=frames, height=height, width=width, fps=fps)
+
+    def check(self, space: LatentSpace) -> None:
+        """Raise a `ValueError` that names the valid neighbours where `space` cannot hold a latent of this bucket."""
+        if self.height % space.sides or self.width % space.sides:
+            raise ValueError(
+                f"{self.name!r}: height and width must be multiples of {space.sides} for {space.family} "
+                f"({space.spatial}x VAE, {space.patch}x patches)"
+            )
+        try:
+            space.latent_shape(self.frames, self.height, self.width)
+        except ValueError as error:
+            raise ValueError(f"{self.name!r}: {error}") from None
 
 
 class Stage(Section):
@@ -211,7 +286,10 @@ class Stage(Section):
 
     name: Name
     buckets: tuple[str, ...] = Field(min_length=1)
-    image_share: Fraction = Field(0.0, description="declared share of samples that are images")
+    image_share: Fraction = Field(0.0, description="declared share of training that is images")
+    share_unit: Literal["samples", "tokens"] = Field(
+        "samples", description="what image_share is a share of: samples, or tokens (positions of the latents)"
+    )
     steps: int = Field(ge=1)
     batch_size: int = Field(4, ge=1)
     lr: float = Field(1e-3, gt=0)
@@ -275,6 +353,7 @@ class Train(Section):
     automatic: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1)
+    workers: int = Field(0, ge=0, description="processes that read batches ahead; 0: a thread, mostly faster")
 
 
 class Heldout(Section):
@@ -313,10 +392,12 @@ class Config(Section):
     duplicates: Duplicates = Duplicates()
     vae: Vae
     text_encoder: TextEncoder | None = None
+    pooled_text_encoder: PooledTextEncoder | None = None
+    image_encoder: ImageEncoder | None = None
     encoding: Encoding = Encoding()
     windows: Windows = Windows()
     stages: tuple[Stage, ...] = Field(min_length=1)
-    experiments: dict[Name, Experiment] = Field(min_length=1)
+    experiments: dict[Name, Experiment] = Field(description="may be empty: nothing is trained then")
     train: Train = Train()
     heldout: Heldout = Heldout()
     evaluation: Evaluation = Evaluation()
@@ -327,12 +408,19 @@ class Config(Section):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stages: names must differ, got {', '.join(names)}")
+        for index, stage in enumerate(self.stages):
+            for bucket in stage.parsed_buckets:
+                try:
+                    bucket.check(latent_space(self.vae.family))
+                except ValueError as error:
+                    raise ValueError(f"stages[{index}].buckets: {error}") from None
         for name, experiment in self.experiments.items():
             wants = MODEL_PRESETS[experiment.model]
             if wants["latent_family"] != self.vae.family:
                 raise ValueError(
                     f"experiments.{name}.model: {experiment.model} needs latents of {wants['latent_family']}, but this "
-                    f"home's vae.family is {self.vae.family}; use another preset, or another VID_ASSETS_HOME"
+                    f"home's vae.family is {self.vae.family}; use another preset, or another VID_ASSETS_HOME, or none "
+                    "(experiments: {}) to make latents alone"
                 )
             if self.text_encoder and wants["text_family"] != self.text_encoder.family:
                 raise ValueError(

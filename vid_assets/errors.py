@@ -10,15 +10,18 @@ def mendable_errors() -> tuple[type[Exception], ...]:
     from model.errors import ModelError
     from model.weights import WeightsError
     from vid_assets.curation.transnet import MissingExtraError
+    from vid_assets.encoding.vae import VaeNotLoadedError
     from vid_assets.footage.listing import ListingError
     from vid_assets.footage.membership import ShrunkListingError
     from vid_assets.footage.opening import ChangedSinceScanError
     from vid_assets.stages import UpstreamMissingError
     from vid_assets.steps.checkpoints import TrainingError
     from vid_assets.steps.training_sets import StaleInputsError
+    from vid_assets.store.state import BusyError
     from vid_assets.store.tables import StoreError
 
     return (
         ConfigError, UpstreamMissingError, ListingError, ShrunkListingError, ChangedSinceScanError, StoreError,
-        StaleInputsError, TrainingError, ModelError, WeightsError, MissingExtraError,
+        BusyError, StaleInputsError, TrainingError, ModelError, WeightsError, MissingExtraError,
+        VaeNotLoadedError,
     )  # fmt: skip

@@ -97,7 +97,7 @@ def _steps(project: Project, training: bool) -> Iterator[Callable[[], list[Launc
     yield lambda: _batches(project, CURATION)
     yield lambda: _batches(project, CURATION)  # a copy in a later batch may have brought a video of an earlier one back
     yield lambda: _global(project, ("duplicates", "vae"))
-    yield lambda: _batches(project, ("latents",))
+    yield lambda: _batches(project, ("latents", "image_embeddings"))
     sets = tuple(f"training_set/{stage.name}" for stage in project.config.stages)
     yield lambda: _global(project, sets)
     if training:

@@ -142,7 +142,7 @@ def _present(project: Project, batch: str | None) -> dict[str, str]:
 
 
 def _sidecars(project: Project, batch: str | None) -> dict[str, str]:
-    from vid_assets.steps.text import sidecars_of_batch
+    from vid_assets.steps.captions import sidecars_of_batch
 
     return {"sidecars": digest(sidecars_of_batch(project, str(batch)))}
 
@@ -167,9 +167,16 @@ def _latent_inputs(project: Project, batch: str | None) -> dict[str, str]:
 
 
 def _text_weights(project: Project, batch: str | None) -> dict[str, str]:
-    from vid_assets.steps.text import encoder_hash
+    from vid_assets.steps.text import encoder_hashes
 
-    return {"text encoder weights": encoder_hash(project) or "none"}
+    return {f"{kind} encoder weights": found for kind, found in encoder_hashes(project).items()}
+
+
+def _image_weights(project: Project, batch: str | None) -> dict[str, str]:
+    from vid_assets.steps.vae import weights_of
+
+    encoder = project.config.image_encoder
+    return {"image encoder weights": weights_of(project, encoder).hash} if encoder else {}
 
 
 def _vae_weights(project: Project, partition: str | None) -> dict[str, str]:
@@ -196,15 +203,19 @@ def _measuring(config: Config, partition: str | None) -> dict[str, Any]:
 def _latent_config(config: Config, partition: str | None) -> dict[str, Any]:
     return {
         "buckets": [bucket.name for bucket in config.buckets],
-        "posterior": config.encoding.posterior,
+        "encoding": config.encoding.model_dump(include={"posterior", "dtype", "first_frames"}),
         "windows": config.windows.model_dump(),
-        "vae": config.vae.model_dump(include={"family", "dtype", "tiling"}),
+        "vae": config.vae.model_dump(include={"family", "dtype", "tiling", "settings"}),
     }
 
 
 def _text_config(config: Config, partition: str | None) -> dict[str, Any]:
-    encoder = config.text_encoder
-    return {"text_encoder": encoder.model_dump(include={"family", "max_tokens", "dtype"}) if encoder else None}
+    encoders = {"text_encoder": config.text_encoder, "pooled_text_encoder": config.pooled_text_encoder}
+    return {name: encoder.settings if encoder else None for name, encoder in encoders.items()}
+
+
+def _image_config(config: Config, partition: str | None) -> dict[str, Any]:
+    return {"image_encoder": config.image_encoder.settings if config.image_encoder else None}
 
 
 # --- whether the output is still there
@@ -301,14 +312,28 @@ def all_stages(config: Config) -> dict[str, Stage]:
             slices=_latent_inputs,
         ),
     ]
+    if config.image_encoder:
+        stages.append(
+            Stage(
+                "image_embeddings",
+                code.IMAGE,
+                "batch",
+                _by_step("first_frames"),
+                ("latents",),
+                config=_image_config,
+                slices=_image_weights,
+            )
+        )
+    embeddings = ("text_embeddings", "image_embeddings") if config.image_encoder else ("text_embeddings",)
     previous: str | None = None
     for stage in config.stages:
-        stages += _training_stages(stage.name, previous)
+        training_set, *training = _training_stages(stage.name, previous, embeddings)
+        stages += [training_set, *(training if config.experiments else [])]
         previous = stage.name
     return {stage.name: stage for stage in stages}
 
 
-def _training_stages(name: str, previous: str | None) -> list[Stage]:
+def _training_stages(name: str, previous: str | None, embeddings: tuple[str, ...]) -> list[Stage]:
     def members(config: Config, partition: str | None) -> dict[str, Any]:
         return {"buckets": list(config.stage(name).buckets), "heldout": config.heldout.model_dump()}
 
@@ -330,7 +355,7 @@ def _training_stages(name: str, previous: str | None) -> list[Stage]:
             code.TRAINING_SET,
             None,
             _by_step("training_sets"),
-            ("latents", "text_embeddings"),
+            ("latents", *embeddings),
             config=members,
             slices=_present,
             tolerant=True,

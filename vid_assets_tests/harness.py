@@ -154,7 +154,8 @@ class Home:
             counts |= self.materialize(CURATION, batch)
         counts |= self.materialize(["duplicates", "vae"])
         for batch in self.batches():
-            counts |= self.materialize(["latents"], batch)
+            last = ["latents", "image_embeddings"] if self.config.get("image_encoder") else ["latents"]
+            counts |= self.materialize(last, batch)
         if training:
             stages = [stage["name"] for stage in self.config["stages"]]
             counts |= self.materialize([f"training_set/{name}" for name in stages])

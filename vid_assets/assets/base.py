@@ -122,6 +122,7 @@ def execute(
 
     with timed_imports() as imports:
         from vid_assets.store.cache import run_cached
+        from vid_assets.store.upkeep import tidy_all
 
         started = time.monotonic()
         try:
@@ -133,11 +134,14 @@ def execute(
                 lambda: compute(project, partition, context.log.info),
                 lambda state: stage.verify(project, partition, state),
                 force,
-                lambda output: [str(one.check_name) for one in judge(output.facts) if not one.passed],
+                lambda output: [str(one.check_name) for one in judge(output.facts) if _stops(one)],
             )
             output = outcome.output
             shown = dict(views(project, partition, output.facts, not outcome.hit)) if views else {}
             results = judge(output.facts)
+            if not outcome.hit:
+                for done in tidy_all(project.store):
+                    context.log.info(f"tidied {done}")
         except mendable_errors() as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
         seconds = time.monotonic() - started
@@ -163,6 +167,11 @@ def execute(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(output.data_version), metadata=metadata, check_results=results
     )
+
+
+def _stops(check: dg.AssetCheckResult) -> bool:
+    """Whether nothing may be built on an output with this result; a warning stops nothing."""
+    return not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
 
 
 def _metadata(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Conditioning and encoding: `captions`, `text_embeddings`, `vae` and `latents`."""
+"""Conditioning and encoding: `captions`, `text_embeddings`, `vae`, `latents` and `image_embeddings`."""
 
 import dagster as dg
 
@@ -12,8 +12,13 @@ from vid_assets.stages import all_stages
 _LATENT_CHECKS = {
     "rows_equal_windows": "There is one latent for every window of the batch's kept clips.",
     "keys_unique": "No two windows share a content key.",
+    "latents_shaped": "Every latent has the shape and the type that its bucket, the VAE and the configuration say.",
     "latents_finite": "Latents read back from the store are finite and have their checksums.",
 }
+_RECONSTRUCTION = (
+    "Some latents are decoded and compared with their source: PSNR no worse than that of the same windows before, nor "
+    "than encoding.psnr_min. A warning."
+)
 
 
 def build(project: Project) -> list[dg.AssetsDefinition]:
@@ -27,18 +32,18 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
         kinds={"file", "lancedb"},
         code_version=dagster_code_version(stages["captions"], config),
         automation_condition=follow_changes(ignore=("source_files",)),
-        description="The text of the sidecar beside each file, for all its clips. No caption is a valid state.",
+        description="The text of the sidecars of each file, for all its clips. No caption is a valid state.",
     )
     def captions(
         context: dg.AssetExecutionContext, config: StageConfig, project: dg.ResourceParam[Project]
     ) -> dg.MaterializeResult:
-        from vid_assets.steps import text
+        from vid_assets.steps import captions as step
 
         return execute(
             context,
             project,
             "captions",
-            lambda project, batch, progress: text.captions(project, str(batch), config.force, progress),
+            lambda project, batch, progress: step.captions(project, str(batch), config.force, progress),
             force=config.force,
             table="captions",
         )
@@ -50,7 +55,8 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
         kinds={"huggingface", "lancedb"},
         code_version=dagster_code_version(stages["text_embeddings"], config),
         automation_condition=follow_changes(),
-        description="Encoder states of each caption, unpadded, keyed by text, the encoder's weights and its settings.",
+        description="Encoder states of each caption, unpadded, and its pooled state if there is an encoder for it, "
+        "keyed by text, the encoder's weights and its settings.",
     )
     def text_embeddings(
         context: dg.AssetExecutionContext, config: StageConfig, project: dg.ResourceParam[Project]
@@ -105,13 +111,15 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
         check_specs=[
             dg.AssetCheckSpec(name, asset="latents", blocking=True, description=text)
             for name, text in _LATENT_CHECKS.items()
-        ],
+        ]
+        + [dg.AssetCheckSpec("reconstruction", asset="latents", description=_RECONSTRUCTION)],
         description="VAE latents of the kept clips that lost to none, in every bucket of the curriculum, encoded once.",
     )
     def latents(
         context: dg.AssetExecutionContext, config: StageConfig, project: dg.ResourceParam[Project]
     ) -> dg.MaterializeResult:
         from vid_assets.steps import latents as step
+        from vid_assets.steps.latent_audit import audit_view
 
         return execute(
             context,
@@ -119,8 +127,36 @@ def build(project: Project) -> list[dg.AssetsDefinition]:
             "latents",
             lambda project, batch, progress: step.latents(project, str(batch), config.force, progress),
             force=config.force,
+            views=lambda project, batch, facts, again: audit_view(project, str(batch)),
             checks=latent_checks,
             table="latents",
         )
 
-    return [captions, text_embeddings, vae, latents]
+    if config.image_encoder is None:
+        return [captions, text_embeddings, vae, latents]
+
+    @dg.asset(
+        partitions_def=ingest_batch,
+        deps=[latents],
+        group_name="encode",
+        kinds={"huggingface", "lancedb"},
+        code_version=dagster_code_version(stages["image_embeddings"], config),
+        automation_condition=follow_changes(),
+        description="The image embedding of each sample's first frame, keyed by its pixels and the encoder; no VAE is "
+        "in the key.",
+    )
+    def image_embeddings(
+        context: dg.AssetExecutionContext, config: StageConfig, project: dg.ResourceParam[Project]
+    ) -> dg.MaterializeResult:
+        from vid_assets.steps import first_frames as step
+
+        return execute(
+            context,
+            project,
+            "image_embeddings",
+            lambda project, batch, progress: step.image_embeddings(project, str(batch), config.force, progress),
+            force=config.force,
+            table="first_frames",
+        )
+
+    return [captions, text_embeddings, vae, latents, image_embeddings]

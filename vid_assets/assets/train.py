@@ -48,7 +48,11 @@ def _stage_assets(project: Project, name: str, previous: str | None) -> list[dg.
         deps=[
             key_of("source_files"),
             dg.AssetDep(key_of("latents"), partition_mapping=every_batch),
-            dg.AssetDep(key_of("text_embeddings"), partition_mapping=every_batch),
+            *(
+                dg.AssetDep(key_of(one), partition_mapping=every_batch)
+                for one in ("text_embeddings", "image_embeddings")
+                if one in stages
+            ),
         ],
         group_name="train",
         kinds={"lancedb"},
@@ -72,6 +76,9 @@ def _stage_assets(project: Project, name: str, previous: str | None) -> list[dg.
             force=config.force,
             table="training_sets",
         )
+
+    if not config.experiments:
+        return [training_set]
 
     @dg.asset(
         key=key_of(checkpoint_name),
@@ -179,7 +186,7 @@ def _loss_curve(
     """The loss by step, as a picture."""
     from vid_assets.views.sheets import as_markdown
 
-    folder = Path(project.home, facts["folder"])
+    folder = Path(project.local, facts["folder"])
     picture = folder.parent / "loss.png"
     if redraw or not picture.is_file():
         from vid_assets.views.plots import loss_plot
@@ -199,4 +206,4 @@ def _strips(
     from vid_assets.steps.evaluations import strip_views
 
     shown = {title: dg.MetadataValue.md(text) for title, text in strip_views(project, facts["folder"]).items()}
-    return shown | {"videos": dg.MetadataValue.path(str(Path(project.home, facts["folder"])))}
+    return shown | {"videos": dg.MetadataValue.path(str(Path(project.local, facts["folder"])))}

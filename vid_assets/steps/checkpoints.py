@@ -15,14 +15,17 @@ from typing import Any
 
 from model.errors import ModelError
 from model.manifest import TRAIN_CODE_VERSION, identity
+from model.vae_folder import normalisation
 from model.weights import checkpoint_hash
 from vid_assets.project import Project
-from vid_assets.steps.training_sets import pinned_row
+from vid_assets.steps.pins import pinned_row
 from vid_assets.steps.vae import weights_of
 from vid_assets.store.cache import Output
 from vid_assets.store.state import StageState, digest
 
 Progress = Callable[[str], None]
+#: What a stage of the curriculum adds to the recipe of its experiment.
+_OF_STAGE = {"steps", "batch_size", "lr", "warmup_steps", "grad_clip", "ema_decay", "image_share", "share_unit"}
 #: Starts the command and waits for it; raises when it fails.
 Launch = Callable[[list[str]], None]
 
@@ -42,21 +45,25 @@ def manifest(project: Project, stage: str, experiment: str) -> dict[str, Any]:
         "experiment": experiment,
         "stage": stage,
         "training_set": training_set_spec(project, stage),
-        "vae": {"family": config.vae.family, "path": str(vae.folder), "weights_hash": vae.hash},
+        "vae": {
+            "family": config.vae.family,
+            "path": str(vae.folder),
+            "weights_hash": vae.hash,
+            "normalisation": normalisation(vae.folder, config.vae.family).as_dict(),
+        },
         "recipe": {
             "model": recipe.model,
             "objective": recipe.objective.model_dump(),
             "seed": recipe.seed,
             "caption_dropout": recipe.caption_dropout,
             "weight_decay": recipe.weight_decay,
-            **section.model_dump(
-                include={"steps", "batch_size", "lr", "warmup_steps", "grad_clip", "ema_decay", "image_share"}
-            ),
+            **section.model_dump(include=_OF_STAGE),
         },
         "runtime": {
             "device": config.train.device,
             "threads": config.train.threads,
             "checkpoint_every": section.checkpoint_every,
+            "workers": config.train.workers,
         },
         "parent": _parent(project, previous.name, experiment, section.start_from) if previous else None,
         "code_version": TRAIN_CODE_VERSION,
@@ -69,15 +76,16 @@ def training_set_spec(project: Project, stage: str) -> dict[str, Any]:
     row = pinned_row(project, state.data_version) if state else None
     if row is None:
         raise TrainingError(f"training_set/{stage} is not finished; materialize it first")
-    store, text = project.store, project.config.text_encoder is not None
+    store, config = project.store, project.config
+    embedded = bool(config.text_encoder or config.pooled_text_encoder or config.image_encoder)
     return {
         "digest": row["digest"],
         "latents_uri": store.table_uri("latents"),
         "latents_version": row["latents_version"],
         "members_uri": store.table_uri("training_set_members"),
         "members_version": row["members_version"],
-        "embeddings_uri": store.table_uri("embeddings") if text else None,
-        "embeddings_version": row["embeddings_version"] if text else None,
+        "embeddings_uri": store.table_uri("embeddings") if embedded else None,
+        "embeddings_version": row["embeddings_version"] if embedded else None,
     }
 
 
@@ -97,7 +105,7 @@ def final_folder(project: Project, stage: str, experiment: str) -> Path:
     state = project.states.read(f"checkpoint/{stage}", experiment)
     if state is None:
         raise TrainingError(f"checkpoint/{stage} [{experiment}] is not finished; materialize it first")
-    return Path(project.home, state.facts["folder"])
+    return Path(project.local, state.facts["folder"])
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -153,7 +161,7 @@ def checkpoint(
         computed=len(losses) if trained else 0,
         cached=0 if trained else len(losses),
         facts={
-            "folder": str(final.relative_to(project.home)),
+            "folder": str(final.relative_to(project.local)),
             "run key": key,
             "steps": len(losses),
             "first loss": losses[0],
@@ -162,10 +170,16 @@ def checkpoint(
             "training set": document["training_set"]["digest"],
             "latents version": document["training_set"]["latents_version"],
             "vae weights": document["vae"]["weights_hash"],
+            "latents read": _route(record["summary"]["read_through_lance"]),
             "parent weights": (document["parent"] or {}).get("weights_hash", "none"),
             "bytes": sum(file.stat().st_size for file in final.rglob("*") if file.is_file()),
         },
     )
+
+
+def _route(through_lance: str | None) -> str:
+    """How the loader got at the bytes of latents."""
+    return f"through Lance: {through_lance}" if through_lance else "from a memory map"
 
 
 def _keep_run(
@@ -186,7 +200,7 @@ def _keep_run(
         "vae_weights_hash": document["vae"]["weights_hash"],
         "parent": (document["parent"] or {}).get("weights_hash"),
         "recipe": json.dumps(document["recipe"], sort_keys=True),
-        "folder": str(folder.relative_to(project.home)),
+        "folder": str(folder.relative_to(project.local)),
         "weights_hash": record["weights_hash"],
         "dagster_run_id": dagster_run_id,
         "created_at": datetime.now(UTC),
@@ -220,7 +234,7 @@ def _files_digest(final: Path, weights_hash: str) -> str:
 
 def verify(project: Project, partition: str | None, state: StageState) -> str | None:
     """The present digest of the checkpoint's folder, None where it is gone."""
-    final = Path(project.home, state.facts["folder"])
+    final = Path(project.local, state.facts["folder"])
     try:
         return _files_digest(final, read_record(final)["weights_hash"])
     except (TrainingError, KeyError):

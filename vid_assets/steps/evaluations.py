@@ -35,7 +35,7 @@ def evaluation(
     files = _files(folder)
     loss = found["heldout_loss"]
     facts = {
-        "folder": str(folder.relative_to(project.home)),
+        "folder": str(folder.relative_to(project.local)),
         "checkpoint": record["weights_hash"],
         "held-out loss": loss if loss is not None else "not measured",
         "held-out samples": found["heldout_samples"],
@@ -53,9 +53,9 @@ def strip_views(project: Project, folder: str) -> dict[str, str]:
     from vid_assets.views.sheets import as_markdown, filmstrip
 
     shown = {}
-    listed = json.loads(Path(project.home, folder, "evaluation.json").read_text(encoding="utf-8"))["videos"]
+    listed = json.loads(Path(project.local, folder, "evaluation.json").read_text(encoding="utf-8"))["videos"]
     for video in listed:
-        frames = _frames(Path(project.home, folder, Path(video["path"]).name))
+        frames = _frames(Path(project.local, folder, Path(video["path"]).name))
         image = filmstrip(frames, 6)
         shown[f"{video['kind']} {video['name']}"] = as_markdown(image, f"{video['kind']} {video['name']}")
     return shown
@@ -75,5 +75,5 @@ def _files(folder: Path) -> list[tuple[str, int]]:
 
 def verify(project: Project, partition: str | None, state: StageState) -> str | None:
     """Digest of the evaluation's files, None where they are gone."""
-    files = _files(Path(project.home, state.facts["folder"]))
+    files = _files(Path(project.local, state.facts["folder"]))
     return digest(files) if files else None

@@ -1,30 +1,29 @@
 """`training_set/<stage>`: who is in the stage's training set, which are held out, and the table version it pins.
 
-A pin is a Lance tag on the table `latents`: the version that it names is never cleaned up. An unchanged digest keeps
-its old pin. The held-out split is decided once for each group of duplicate videos and never changes.
+What a training set pins, and how, is told in `pins`. An unchanged digest keeps its old pin. The held-out split is
+decided once for each group of duplicate videos and never changes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from vid_assets.project import Project
 from vid_assets.stages import presence
 from vid_assets.staleness import SETTLED, standings
-from vid_assets.steps.latents import statuses
-from vid_assets.steps.text import embedding_keys
+from vid_assets.steps.conditioning import Conditioning, conditioning
+from vid_assets.steps.latents import statuses, stored
+from vid_assets.steps.pins import pin, pinned_row, tag_name, verify_digest
 from vid_assets.store.cache import Output
 from vid_assets.store.state import StageState, digest
-from vid_assets.store.tables import Row, equals, one_of
+from vid_assets.store.tables import Row, one_of
 
 Progress = Callable[[str], None]
-#: What a training set pins: name in its row -> table.
-_PINNED = {"latents": "latents", "members": "training_set_members", "embeddings": "embeddings"}
 _DATA_ASSETS = (
     "raw_videos", "frame_stats", "clips", "clip_scores", "curated_clips", "captions", "text_embeddings", "duplicates",
-    "vae", "latents",
+    "vae", "latents", "image_embeddings",
 )  # fmt: skip
 
 
@@ -53,15 +52,17 @@ def training_set(
     samples = [row for row in store.read("samples", one_of("bucket", buckets)) if row["video_id"] in present]
     status = statuses(project, (row["sample_id"] for row in samples))
     usable = [row for row in samples if status.get(row["sample_id"]) == "ok"]
-    split_of = _splits(project, usable)
-    keys = embedding_keys(project)
-    chosen = [row for row in usable if row["video_id"] in split_of]
-    members = {row["sample_id"]: _member(row, split_of[row["video_id"]], keys) for row in chosen}
+    conditions = conditioning(project, usable)
+    whole = [row for row in usable if row["sample_id"] not in conditions.lacking]
+    split_of = _splits(project, whole)
+    chosen = [row for row in whole if row["video_id"] in split_of]
+    members = {
+        row["sample_id"]: _member(row, split_of[row["video_id"]], conditions.keys[row["sample_id"]]) for row in chosen
+    }
     ordered = [members[sample_id] for sample_id in sorted(members)]
     if not ordered:
         raise StaleInputsError(
-            f"training_set/{stage} has no member: no kept clip fills its buckets ({', '.join(buckets)}). "
-            "`curated_clips` says why clips were rejected; a clip must last frames / fps seconds to fill a bucket."
+            f"training_set/{stage} has no member: {_why_empty(project, buckets, samples, usable, conditions)}"
         )
     identity = digest([stage, [sorted(member.items()) for member in ordered]])
     pinned = _pin(project, stage, identity, ordered)
@@ -80,18 +81,43 @@ def training_set(
             "members": {f"{kind} {split}": count for (kind, split), count in sorted(counts.items())},
             "by bucket": dict(sorted(Counter(member["bucket"] for member in ordered).items())),
             "left out, latent failed": len(samples) - len(usable),
-            "left out, copies of held-out videos": len(usable) - len(chosen),
+            "left out, an embedding failed": dict(sorted(Counter(conditions.lacking.values()).items())),
+            "left out, copies of held-out videos": len(whole) - len(chosen),
             "stale inputs taken": [one.name for one in stale],
         },
     )
 
 
-def _member(sample: Row, split: str, embedding_key: Callable[[str], str | None]) -> Row:
-    caption = sample["caption_key"]
+def _why_empty(
+    project: Project, buckets: Sequence[str], samples: list[Row], usable: list[Row], conditions: Conditioning
+) -> str:
+    """What became of the samples of a stage, none of which can be a member."""
+    if not samples:
+        return (
+            f"no kept clip fills its buckets ({', '.join(buckets)}). `curated_clips` says why clips were rejected; a "
+            "clip must last frames / fps seconds to fill a bucket."
+        )
+    if not usable:
+        found = stored(project, (row["sample_id"] for row in samples), ["error"])
+        reasons = sorted({row["error"] for row in found.values() if row["error"]})[:3]
+        told = "; ".join(reasons) or "none was made"
+        return (
+            f"none of its {len(samples)} samples has a latent: {told}; the metadata of `latents` counts the failures."
+        )
+    if len(conditions.lacking) == len(usable):
+        kinds = ", ".join(f"{kind} of {count}" for kind, count in Counter(conditions.lacking.values()).most_common())
+        return (
+            f"none of its {len(usable)} samples has all of its embeddings: {kinds}; the metadata of `text_embeddings` "
+            "and `image_embeddings` says why."
+        )
+    return "all samples that are left are copies of held-out videos."
+
+
+def _member(sample: Row, split: str, embeddings: Row) -> Row:
     return {
         "sample_id": sample["sample_id"],
-        "caption_key": caption,
-        "embedding_key": embedding_key(caption) if caption is not None else None,
+        "caption_key": sample["caption_key"],
+        **embeddings,
         "split": split,
         "bucket": sample["bucket"],
         "kind": sample["kind"],
@@ -106,15 +132,14 @@ def _pin(project: Project, stage: str, identity: str, members: list[Row]) -> Row
         return row | {"kept": True}
     tagged = [{"member_id": f"{identity}/{one['sample_id']}", "digest": identity, **one} for one in members]
     store.insert_absent("training_set_members", tagged)
-    tag = f"training-set-{identity[:16]}"
-    versions = {f"{name}_version": _tag(project, table, tag) for name, table in _PINNED.items()}
+    versions = pin(store, identity)
     counts = Counter(one["kind"] for one in members)
     splits = Counter(one["split"] for one in members)
     row = {
         "digest": identity,
         "stage": stage,
         **versions,
-        "tag": tag,
+        "tag": tag_name(identity),
         "videos": counts["video"],
         "images": counts["image"],
         "train": splits["train"],
@@ -123,33 +148,6 @@ def _pin(project: Project, stage: str, identity: str, members: list[Row]) -> Row
     }
     store.upsert("training_sets", [row])
     return row | {"kept": False}
-
-
-def pinned_row(project: Project, identity: str) -> Row | None:
-    """The row of `training_sets` with this digest."""
-    rows = project.store.read("training_sets", equals("digest", identity))
-    return rows[0] if rows else None
-
-
-def _tag(project: Project, table: str, tag: str) -> int:
-    """Tag the present version of a table, so that no clean-up removes it; returns the version."""
-    handle = project.store.table(table)
-    version = int(handle.version)
-    (handle.tags.update if tag in handle.tags.list() else handle.tags.create)(tag, version)
-    return version
-
-
-def verify_digest(project: Project, identity: str) -> str | None:
-    """`identity` where its row, its members and its tagged versions are all there, else None."""
-    row = pinned_row(project, identity)
-    if row is None:
-        return None
-    for name, table in _PINNED.items():
-        tags = project.store.table(table).tags.list()
-        if tags.get(row["tag"], {}).get("version") != row[f"{name}_version"]:
-            return None
-    members = project.store.count("training_set_members", equals("digest", identity))
-    return identity if members == row["train"] + row["heldout"] else None
 
 
 def verify(project: Project, partition: str | None, state: StageState) -> str | None:

@@ -108,7 +108,8 @@ def _latents(project: Project, kept: Iterable[Scored]) -> tuple[int | None, int 
     from model.errors import ModelError
     from model.weights import WeightsError
     from vid_assets.stages import batches
-    from vid_assets.steps.latents import plan_latents, statuses
+    from vid_assets.steps.latent_plan import plan_latents
+    from vid_assets.steps.latents import statuses
     from vid_assets.steps.vae import weights_of
 
     try:

@@ -27,6 +27,7 @@ class _Hashing:
 
     store: Store
     limits: Decoding
+    removed: frozenset[str] = frozenset()  # videos that were taken down
     again: set[str] = field(default_factory=set)  # uris to hash although a hash is known
     probes: dict[str, Probe] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -55,6 +56,8 @@ class _Hashing:
         return video_id
 
     def _video_id(self, content: str, uri: str) -> str:
+        for known in {content, unreadable_id(content, uri)} & self.removed:
+            return known
         if self.store.count("videos", equals("video_id", content)):
             return content
         with local_copy(uri) as path:
@@ -81,7 +84,8 @@ def raw_videos(project: Project, batch: str, force: bool = False, progress: Prog
     """Sync the batch's rows of `videos`; rows of videos that left stay, for lineage."""
     store = project.store
     limits = project.config.decoding
-    hashing = _Hashing(store, limits)
+    removed = frozenset(row["video_id"] for row in store.read("removals", columns=["video_id"]))
+    hashing = _Hashing(store, limits, removed)
     present = store.read("sources", "state = 'present'")
     mine = [row for row in present if row["ingest_batch"] == batch]
     failed_before = store.read("videos", equals("ingest_batch", batch) + " AND status = 'failed'")
@@ -98,6 +102,8 @@ def raw_videos(project: Project, batch: str, force: bool = False, progress: Prog
     owned: dict[str, Row] = {}
     for number, row in enumerate(mine, 1):
         video_id = hashing.identify(row)
+        if video_id in removed:
+            continue
         if _owner(store, hashing, earlier.get(row["size_bytes"], []), batch, video_id) == batch:
             owned.setdefault(video_id, row)
         if number % 100 == 0:
@@ -107,8 +113,8 @@ def raw_videos(project: Project, batch: str, force: bool = False, progress: Prog
     kept = store.read("videos", equals("ingest_batch", batch), ["video_id"])
     sources = store.read("sources")
     readable = present_videos(sources)
-    here = set(readable) | set(hashing.unreadable)
-    known = {row["video_id"] for row in sources} | here
+    here = (set(readable) | set(hashing.unreadable)) - removed
+    known = ({row["video_id"] for row in sources} | here) - removed
     wanted = {row["video_id"]: _cache_key(row["video_id"]) for row in kept if row["video_id"] in here}
     wanted |= {video_id: _cache_key(video_id) for video_id in owned}
 
@@ -132,6 +138,7 @@ def raw_videos(project: Project, batch: str, force: bool = False, progress: Prog
     output.facts |= {
         "files": len(mine),
         "present": sum(row["video_id"] in here for row in rows),
+        "taken down": sum(row["video_id"] in removed for row in mine),
         "unreadable": len(failed),
         "unreadable reasons": sorted({row["error"] or "" for row in failed}),
         "bytes": hashing.hashed_bytes,

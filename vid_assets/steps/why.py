@@ -13,7 +13,8 @@ from vid_assets.project import Project
 from vid_assets.stages import presence
 from vid_assets.steps.curation_views import file_names
 from vid_assets.steps.duplicates import nearest_clips
-from vid_assets.steps.latents import clip_windows, statuses
+from vid_assets.steps.latent_plan import clip_windows
+from vid_assets.steps.latents import statuses
 from vid_assets.store.tables import Row, equals, one_of, quote
 
 _ID_DIGITS = 12
@@ -68,7 +69,9 @@ def _explain_file(project: Project, video_id: str, moment: str) -> str:
         "frame_stats", equals("video_id", video_id) + " AND `group` = 'proof'", ["error", "timestamps"]
     )
     times = (proofs[0]["timestamps"] if proofs else None) or []
-    if not video:
+    if project.store.count("removals", equals("video_id", video_id)):
+        lines.append("taken down with `vid-assets remove`")
+    elif not video:
         lines.append("its header has not been read yet; `vid-assets run` does")
     elif video["status"] != "ok":
         lines.append(f"not used: {video['error']}")

@@ -387,20 +387,20 @@ def test_a_stored_fingerprint_is_damaged(home, put, damage):
 
 
 def test_a_run_that_dies_in_the_middle_of_an_asset_goes_on_from_its_last_flush(home, put, monkeypatch):
-    from vid_assets.encoding import encoder
+    from vid_assets.encoding.encoder import LocalEncoder
 
-    made = start(home, put, policy={"duration_min": 9.0})
+    made = start(home, put, policy={"duration_min": 9.0}, encoding={"batch_size": 1, "flush_rows": 2})
     made.change(policy={"duration_min": 1.0})
-    original, count = encoder.LocalEncoder._row, 0
+    original, count = LocalEncoder._rows, 0
 
-    def dies(self, parts, moments):
+    def dies(self, batch):
         nonlocal count
-        count += 1
+        count += len(batch)
         if count > 7:
             raise KeyboardInterrupt
-        return original(self, parts, moments)
+        return original(self, batch)
 
-    monkeypatch.setattr(encoder.LocalEncoder, "_row", dies)
+    monkeypatch.setattr(LocalEncoder, "_rows", dies)
     made.materialize(["curated_clips"], "b00001")
     with pytest.raises(BaseException):  # noqa: B017 - however Dagster wraps it
         made.materialize(["duplicates", "latents"], "b00001")

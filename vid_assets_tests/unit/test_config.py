@@ -102,10 +102,22 @@ def test_an_unknown_key_that_resembles_nothing_lists_what_is_allowed():
         (lambda d: d["sources"][0].update(include="*.mp4"), "sources[0].include: Input should be a list, got '*.mp4'"),
         (lambda d: d.update(sources=[]), "sources: at least 1 is needed"),
         (lambda d: d.update(stages=[]), "stages: at least 1 is needed"),
-        (lambda d: d.update(experiments={}), "experiments: at least 1 is needed"),
         (lambda d: d.update(experiments={"Big One": {}}), "experiments.Big One: a name has lower-case letters"),
         (lambda d: d["stages"].append(GOOD["stages"][0]), "stages: names must differ, got short, long, short"),
-        (lambda d: d["vae"].update(family="hunyuan-video"), "vae.family: Input should be 'hunyuan_video', got"),
+        (
+            lambda d: d["vae"].update(family="hunyuan-video"),
+            "vae.family: Input should be 'hunyuan_video', 'cogvideox', 'wan'",
+        ),
+        (lambda d: d["vae"].update(source=""), "vae.source: String should have at least 1 character, got ''"),
+        (lambda d: d["vae"].update(family="svd", tiling=True), "vae: the VAE of svd cannot encode in tiles"),
+        (
+            lambda d: d["vae"].update(settings={"tile_size": 64}),
+            "vae: the VAE of hunyuan_video has no setting 'tile_size' to change; it has tile_sample_min_height",
+        ),
+        (
+            lambda d: d["vae"].update(settings={"tile_sample_min_height": 100}),
+            "vae: tile_sample_min_height is 100; the VAE of hunyuan_video takes multiples of 8 there",
+        ),
     ],
 )
 def test_wrong_values_say_where_and_what_is_allowed(change, expected):
@@ -126,10 +138,10 @@ def test_a_wrong_choice_names_the_nearest():
         ("1x96x128@8", "an image bucket has no frame rate; write 1x96x128"),
         ("9x96x128", "a video bucket needs its frame rate, such as 9x96x128@24"),
         ("9x96x128@0", "a video bucket needs its frame rate, such as 9x96x128@24"),
-        ("10x96x128@8", "frames must be 4k+1 for a 4x8x8 VAE; the valid neighbours are 9 and 13"),
-        ("0x96x128@8", "the valid neighbours are 1 and 5"),
+        ("10x96x128@8", "10 frames: the VAE of hunyuan_video takes 4k+1 frames; the neighbours are 9 and 13"),
+        ("0x96x128@8", "a bucket has at least 1 frame of 8x8 pixels"),
         ("9x90x128@8", "height and width must be multiples of 16"),
-        ("9x0x128@8", "height and width must be multiples of 16"),
+        ("9x0x128@8", "a bucket has at least 1 frame of 8x8 pixels"),
     ],
 )
 def test_bad_buckets_say_what_to_write(bucket, expected):
@@ -178,6 +190,29 @@ def test_a_preset_that_wants_another_latent_space_is_refused_naming_both(monkeyp
     assert line.startswith("experiments.one.model: tiny-dit needs latents of wan")
     assert "vae.family is hunyuan_video" in line
     assert "another VID_ASSETS_HOME" in line
+
+
+@pytest.mark.parametrize(
+    ("family", "bucket", "expected"),
+    [
+        ("cogvideox", "13x96x128@8", "13 frames: the VAE of cogvideox takes 8k+1 frames; the neighbours are 9 and 17"),
+        ("svd", "14x96x128@8", "height and width must be multiples of 64 for svd (8x VAE, 8x patches)"),
+        ("image_kl", "17x96x128@8", "17 frames: the VAE of image_kl takes stills only, one frame each"),
+    ],
+)
+def test_a_bucket_must_fit_the_latent_space(family, bucket, expected):
+    def change(data: dict[str, Any]) -> None:
+        data["vae"]["family"], data["experiments"] = family, {}
+        data["stages"] = [{"name": "only", "buckets": [bucket], "steps": 3}]
+
+    line = complaint(change)
+    assert line.startswith(f"stages[0].buckets: '{bucket}': ")
+    assert expected in line
+
+
+def test_without_experiments_any_latent_space_will_do():
+    stages = [{"name": "only", "buckets": ["14x128x192@8"], "steps": 3}]
+    assert parse_config(GOOD | {"vae": {"family": "svd", "source": "x/y"}, "experiments": {}, "stages": stages})
 
 
 def test_a_preset_that_reads_other_text_states_is_refused_naming_both(monkeypatch):
@@ -258,17 +293,34 @@ def test_weights_that_are_no_folder_stay_a_repository_of_the_hub(tmp_path):
     assert parse_config(GOOD, tmp_path).vae.source == str(tmp_path / "vae"), "with ./ it is a folder, there or not"
 
 
+@pytest.mark.parametrize("section", ["text_encoder", "pooled_text_encoder", "image_encoder"])
+def test_the_weights_of_every_encoder_start_from_the_folder_of_the_file(section, tmp_path):
+    config = parse_config(GOOD | {section: {"source": "./encoder", "subfolder": "two"}}, tmp_path)
+    assert getattr(config, section).source == str(tmp_path / "encoder")
+
+
+def test_a_template_has_one_place_for_the_caption():
+    for template in ("describe it", "{} and {}"):
+        line = complaint(lambda d, t=template: d.update(text_encoder={"source": "x", "family": "llama", "template": t}))
+        assert line.startswith("text_encoder.template: a template has {} once, where the caption goes, or is the name")
+
+
+def test_a_named_template_is_for_the_tokens_of_its_own_family():
+    line = complaint(lambda d: d.update(text_encoder={"source": "x", "family": "t5", "template": "hunyuan_video"}))
+    assert line.startswith("text_encoder: template hunyuan_video counts the tokens of that model's llama, but")
+
+
 def test_the_demo_preset_loads(monkeypatch):
     monkeypatch.delenv("VID_ASSETS_CONFIG", raising=False)
     config = load_config()
     assert [stage.name for stage in config.stages] == ["short", "long"]
     assert config == load_config(PRESETS / "demo.yaml")
-    assert "untrained" in (config.vae.note or "")
+    assert "tiny" in (config.vae.note or "")
 
 
 @pytest.mark.parametrize("section", [name for name in Config.model_fields if name not in GOOD])
 def test_every_other_section_may_be_left_out_or_empty(section):
-    if section == "text_encoder":
-        assert parse_config(GOOD).text_encoder is None
+    if section.endswith("_encoder"):
+        assert getattr(parse_config(GOOD), section) is None
     else:
         assert getattr(parse_config(GOOD), section) == getattr(parse_config(GOOD | {section: {}}), section)
