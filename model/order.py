@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from model.errors import ModelError
 
 #: Some samples of one bucket: its name, and their ids.
@@ -66,6 +68,7 @@ class BatchOrder:
         }
         self._check_mix()
         self._epochs: dict[str, tuple[int, list[str]]] = {}
+        self._hashes: dict[str, np.ndarray] = {}
         self.position = 0
         self.used = dict.fromkeys(self.buckets, 0)
 
@@ -132,10 +135,14 @@ class BatchOrder:
 
     def _epoch(self, bucket: str, epoch: int) -> list[str]:
         if self._epochs.get(bucket, (None,))[0] != epoch:
+            names = self.buckets[bucket]
+            if bucket not in self._hashes:
+                self._hashes[bucket] = np.array([_hash(name) for name in names], np.uint64)
             # A hash decides, not a random generator, whose stream may change from one release to the next
-            prefix = f"{self.seed}/{epoch}/"
-            ranked = sorted((hashlib.sha256((prefix + name).encode()).digest(), name) for name in self.buckets[bucket])
-            self._epochs[bucket] = (epoch, [name for _, name in ranked])
+            ranks = self._hashes[bucket]
+            for key in (f"{self.seed}/{epoch}", f"{epoch}/{self.seed}"):
+                ranks = _mixed(ranks ^ np.uint64(_hash(key)))
+            self._epochs[bucket] = (epoch, [names[place] for place in np.argsort(ranks, kind="stable").tolist()])
         return self._epochs[bucket][1]
 
     def _check_mix(self) -> None:
@@ -155,6 +162,18 @@ class BatchOrder:
                     f"the training set has {count[kind]} {kind} samples, but image_share {float(self.share):g} would "
                     f"never use them; declare their share or leave them out"
                 )
+
+
+def _hash(text: str) -> int:
+    """64 bits of SHA-256."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a bijection of 64 bits that spreads each over all."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
 
 
 def part_of(batch: Sequence[Group], rank: int, world_size: int) -> list[Group]:
