@@ -15,7 +15,8 @@ from typing import Any
 #: Bump by hand when `model.vae` computes other latents from the same frames, weights and settings.
 VAE_CODE_VERSION = "1"
 
-_DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+#: Bytes of one value in each type that is stored; all are little-endian.
+DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class LatentSpace:
     def latent_bytes(self, frames: int, height: int, width: int, posterior: str, dtype: str) -> int:
         """Bytes of the stored latent of a clip, as `posterior` (`moments` or `mean`) in `dtype`."""
         values = math.prod(self.latent_shape(frames, height, width)) * {"moments": 2, "mean": 1}[posterior]
-        return values * _DTYPE_BYTES[dtype]
+        return values * DTYPE_BYTES[dtype]
 
 
 def pixel_bytes(frames: int, height: int, width: int) -> int:

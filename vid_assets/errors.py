@@ -25,3 +25,9 @@ def mendable_errors() -> tuple[type[Exception], ...]:
         BusyError, StaleInputsError, TrainingError, ModelError, WeightsError, MissingExtraError,
         VaeNotLoadedError,
     )  # fmt: skip
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:300]

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vid_assets.encoding.frames import Task, by_source, decoded, one_line
+from vid_assets.encoding.frames import Task, by_source, decoded
 from vid_assets.encoding.rows import failed_row, latent_row
 from vid_assets.encoding.threads import in_threads
+from vid_assets.errors import one_line
 
 Row = dict[str, Any]
 Encode = Callable[[np.ndarray], np.ndarray]

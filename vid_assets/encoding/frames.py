@@ -17,6 +17,7 @@ import numpy as np
 from vid_assets.encoding.content_key import LatentParts
 from vid_assets.encoding.transform import fit_frames
 from vid_assets.encoding.windows import Window
+from vid_assets.errors import one_line
 from vid_assets.footage.decode import DecodeError, Route, frames_on_screen, read_image, stream_frames
 from vid_assets.footage.opening import opened, refuse_changed
 
@@ -133,9 +134,3 @@ def _windows(path: str, tasks: Sequence[Task]) -> Iterator[Decoded]:
 
 def _undecodable(error: DecodeError) -> str:
     return f"cannot be decoded: {one_line(error)}"
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of what an error says."""
-    text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:300]

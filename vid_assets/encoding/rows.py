@@ -11,9 +11,6 @@ import numpy as np
 
 from vid_assets.encoding.content_key import LatentParts
 
-#: Bytes of one value in each stored type; all are little-endian.
-ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-
 
 def latent_row(parts: LatentParts, moments: np.ndarray) -> dict[str, Any]:
     """The row of a latent from its float32 moments (2C, f, h, w), mean first; a failed one where they are not finite.

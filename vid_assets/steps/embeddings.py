@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from model.latent_space import DTYPE_BYTES
+from vid_assets.errors import one_line
 from vid_assets.project import Project
 from vid_assets.store.cache import Output
 from vid_assets.store.state import digest
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 _KEYS_AT_ONCE = 2000
 _BATCH = 16
 _COLUMNS = ["key", "tokens", "dim", "dtype", "cut_tokens", "status", "error"]
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Tally:
     @property
     def bytes(self) -> int:
         """What the states take up in the table."""
-        return sum(row["tokens"] * row["dim"] * _BYTES[row["dtype"]] for row in self.rows.values() if row["tokens"])
+        return sum(
+            row["tokens"] * row["dim"] * DTYPE_BYTES[row["dtype"]] for row in self.rows.values() if row["tokens"]
+        )
 
 
 def complete(
@@ -123,12 +126,6 @@ def _row(kind: str, encoder: str, key: str, made: Made) -> Row:
 def failed(kind: str, encoder: str, key: str, error: str) -> Row:
     """The row of an embedding that could not be made."""
     return {"key": key, "kind": kind, "encoder_hash": encoder, "status": "failed", "error": error, "embedding": None}
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's message."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
 
 
 def stored(project: Project, keys: Iterable[str]) -> dict[str, Row]:

@@ -16,6 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from vid_assets.errors import one_line
 from vid_assets.project import Project
 from vid_assets.steps.latent_plan import Planned
 from vid_assets.store.state import digest
@@ -83,7 +84,7 @@ def _measured(
     project: Project, batch: str, chosen: Sequence[Planned], known: Mapping[str, Any], vae: Any, sheet: Path
 ) -> dict[str, dict[str, Any]]:
     """An entry for each of the chosen windows; draws the sheet."""
-    from vid_assets.encoding.frames import by_source, decoded, one_line
+    from vid_assets.encoding.frames import by_source, decoded
     from vid_assets.steps.latents import stored_latents, tasks_of
     from vid_assets.views.reconstructions import pair, reconstruction_sheet
 

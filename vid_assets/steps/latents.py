@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from model.latent_space import pixel_bytes
-from vid_assets.encoding.rows import ITEM_BYTES
+from model.latent_space import DTYPE_BYTES, pixel_bytes
 from vid_assets.project import Project
 from vid_assets.steps.frame_stats import openable
 from vid_assets.steps.latent_plan import LatentPlan, Planned, plan_latents
@@ -177,7 +176,7 @@ def _sizes(good: Iterable[Row]) -> dict[str, str]:
 
 
 def _latent_bytes(row: Row) -> int:
-    return ITEM_BYTES[row["dtype"]] * math.prod(row["shape"])
+    return DTYPE_BYTES[row["dtype"]] * math.prod(row["shape"])
 
 
 def _pixel_bytes(row: Row) -> int:

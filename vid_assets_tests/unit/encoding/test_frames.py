@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.latent_space import DTYPE_BYTES
 from vid_assets.config import Bucket
 from vid_assets.encoding import frames as frames_module
 from vid_assets.encoding.content_key import latent_parts
 from vid_assets.encoding.frames import Task, by_source, decoded
-from vid_assets.encoding.rows import ITEM_BYTES, from_bytes, latent_row, to_bytes
+from vid_assets.encoding.rows import from_bytes, latent_row, to_bytes
 from vid_assets.encoding.threads import in_threads
 from vid_assets.encoding.transform import fit_frames
 from vid_assets.encoding.windows import Window
@@ -182,11 +183,11 @@ def test_what_a_source_raises_is_raised_and_ends_the_others():
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(-65000, 65000, width=32), min_size=1, max_size=30), st.sampled_from(sorted(ITEM_BYTES)))
+@given(st.lists(st.floats(-65000, 65000, width=32), min_size=1, max_size=30), st.sampled_from(sorted(DTYPE_BYTES)))
 def test_stored_values_come_back_as_near_as_their_type_allows(values, dtype):
     array = np.array(values, np.float32)
     payload = to_bytes(array, dtype)
-    assert len(payload) == ITEM_BYTES[dtype] * len(values)
+    assert len(payload) == DTYPE_BYTES[dtype] * len(values)
     step = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8}[dtype]
     assert np.all(np.abs(from_bytes(payload, dtype, array.shape) - array) <= step * np.abs(array) + 1e-7)
 
