@@ -120,7 +120,14 @@ class TrainingSet:
         """The members of one split (`train` or `heldout`), ordered by sample_id."""
         return [sample for sample in self.samples.values() if sample.split == name]
 
-    def order(self, image_share: float, batch_size: int, seed: int, share_unit: str = "samples") -> BatchOrder:
+    def order(
+        self,
+        image_share: float,
+        batch_size: int | Mapping[str, int],
+        seed: int,
+        share_unit: str = "samples",
+        mix: Mapping[str, float] | None = None,
+    ) -> BatchOrder:
         """The order of the training batches."""
         buckets: dict[str, list[str]] = {}
         first: dict[str, Sample] = {}
@@ -136,6 +143,7 @@ class TrainingSet:
             batch_size,
             seed,
             {bucket: sample.tokens for bucket, sample in first.items()} if share_unit == "tokens" else None,
+            mix,
         )
 
     def read(self, sample_ids: Sequence[str], allocate: Allocate = plain_memory) -> Batch:

@@ -38,7 +38,7 @@ class Loader:
         data: the training set.
         order: the order of its batches, at its start or at a loaded position; the loader goes on from a copy.
         rank: which of the ranks this is, 0 to world_size - 1.
-        world_size: how many ranks share each batch; must divide `order.batch_size`.
+        world_size: how many ranks share each batch; must divide every batch size of the order.
         workers: processes that read; 0 reads in a thread of this one, which is faster where bytes are mapped and
             nothing else holds the interpreter. They are spawned: Lance does not survive a fork.
         ahead: batches read ahead by the thread, or by each worker; 0, without workers, reads when asked.
@@ -61,11 +61,12 @@ class Loader:
     ) -> None:
         if not 0 <= rank < world_size:
             raise OrderError(f"rank {rank} does not exist among {world_size}")
-        if order.batch_size % world_size:
-            raise OrderError(
-                f"{world_size} ranks cannot share batches of {order.batch_size} samples equally; make batch_size a "
-                f"multiple of {world_size}, such as {-(-order.batch_size // world_size) * world_size}"
-            )
+        for size in order.batch_sizes.values():
+            if size % world_size:
+                raise OrderError(
+                    f"{world_size} ranks cannot share batches of {size} samples equally; make batch_size a multiple of "
+                    f"{world_size}, such as {-(-size // world_size) * world_size}"
+                )
         self._data, self._order = data, copy.deepcopy(order)
         self._rank, self._world_size = rank, world_size
         self._workers, self._ahead, self._pin = workers, ahead, pin

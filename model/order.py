@@ -29,19 +29,23 @@ class BatchOrder:
     A sample is an image wherever that brings images to no more than their declared share of what was drawn. So every
     batch holds their share of samples to within one sample, and all batches together do. In tokens, what was
     drawn is within one sample of the share, its weight being the share of images times the tokens of a video plus the
-    share of videos times those of an image. Within a kind, buckets take turns in proportion to their number of samples.
+    share of videos times those of an image. Within a kind, buckets take turns in proportion to `mix`, or else to their
+    number of samples.
 
     Args:
         source: names what is ordered (uri, version, digest); a position is only valid for the same.
         buckets: bucket name -> its sample ids.
         kinds: bucket name -> `image` or `video`.
         image_share: share of samples, or of tokens, that are images, 0 to 1.
-        batch_size: samples in a batch, over all ranks.
+        batch_size: samples in a batch, over all ranks; or, for each video bucket, those in a batch with its videos (for
+            each image bucket, where there are no videos).
         seed: seed of the order.
         tokens: bucket name -> tokens of a sample, where the share is one of tokens; None for one of samples.
+        mix: bucket name -> its weight among the buckets of its kind, above 0; None for its number of samples.
 
     Raises:
-        OrderError: a kind that the share asks for has no samples, or has samples and a share of nothing.
+        OrderError: a kind that the share asks for has no samples, or has samples and a share of nothing; a bucket
+            without a batch size or weight, or a batch size or weight for a bucket that is not there.
     """
 
     def __init__(
@@ -50,11 +54,12 @@ class BatchOrder:
         buckets: Mapping[str, Sequence[str]],
         kinds: Mapping[str, str],
         image_share: float,
-        batch_size: int,
+        batch_size: int | Mapping[str, int],
         seed: int,
         tokens: Mapping[str, int] | None = None,
+        mix: Mapping[str, float] | None = None,
     ) -> None:
-        self.batch_size, self.seed = batch_size, seed
+        self.seed = seed
         self.buckets = {name: sorted(ids) for name, ids in sorted(buckets.items()) if ids}
         self.kinds = {name: kinds[name] for name in self.buckets}
         self.share = Fraction(str(image_share))  # as written: 0.1 is one tenth, not its nearest binary fraction
@@ -62,18 +67,21 @@ class BatchOrder:
         self._valid_for = {
             **source,
             "seed": seed,
-            "batch_size": batch_size,
+            "batch_size": batch_size if isinstance(batch_size, int) else dict(batch_size),
             "image_share": str(self.share),
             "share_unit": "tokens" if tokens else "samples",
+            "mix": dict(mix) if mix else None,
         }
         self._check_mix()
+        self.batch_sizes = self._sizes(batch_size)
+        self._turns = self._turn_weights(mix)
         self._epochs: dict[str, tuple[int, list[str]]] = {}
         self._hashes: dict[str, np.ndarray] = {}
         self.position = 0
         self.used = dict.fromkeys(self.buckets, 0)
 
     def __next__(self) -> list[Group]:
-        """The next batch, images first: for each group its bucket and its sample ids, `batch_size` in all."""
+        """The next batch, images first: for each group its bucket and its sample ids; `batch_sizes` in all."""
         turn = {kind: self._next_bucket(kind) for kind in ("image", "video") if kind in self.kinds.values()}
         groups = []
         for kind, count in self._mix(turn).items():
@@ -105,11 +113,12 @@ class BatchOrder:
 
     def _mix(self, turn: Mapping[str, str]) -> dict[str, int]:
         """How many samples of each kind the next batch has; `turn` is the bucket of each kind."""
+        size = self.batch_sizes[turn.get("video") or turn["image"]]
         if len(turn) == 1:
-            return dict.fromkeys(turn, self.batch_size)
+            return dict.fromkeys(turn, size)
         counts = dict.fromkeys(turn, 0)
         drawn = {kind: sum(self.used[name] * self.weights[name] for name in self._of(kind)) for kind in turn}
-        for _ in range(self.batch_size):
+        for _ in range(size):
             # one more image is due where it leaves images at no more than their share
             images = drawn["image"] + self.weights[turn["image"]]
             kind = "image" if images <= self.share * (images + drawn["video"]) else "video"
@@ -118,12 +127,12 @@ class BatchOrder:
         return counts
 
     def _next_bucket(self, kind: str) -> str:
-        """The bucket of `kind` that lags most behind its share of the samples."""
+        """The bucket of `kind` that lags most behind its share of what was drawn."""
         names = self._of(kind)
-        samples = sum(len(self.buckets[name]) for name in names)
+        total = sum(self._turns[name] for name in names)
         drawn = sum(self.used[name] for name in names) + 1
-        # drawn * len / samples - used, without the division: exact, and ties go to the first name
-        return max(names, key=lambda name: drawn * len(self.buckets[name]) - self.used[name] * samples)
+        # drawn * weight / total - used, without the division: exact, and ties go to the first name
+        return max(names, key=lambda name: drawn * self._turns[name] - self.used[name] * total)
 
     def _samples(self, bucket: str, start: int, count: int) -> list[str]:
         """`count` samples of the stream of a bucket, from its `start`-th on."""
@@ -145,6 +154,20 @@ class BatchOrder:
             self._epochs[bucket] = (epoch, [names[place] for place in np.argsort(ranks, kind="stable").tolist()])
         return self._epochs[bucket][1]
 
+    def _sizes(self, batch_size: int | Mapping[str, int]) -> dict[str, int]:
+        """Samples in a batch, by the bucket that decides: that of its videos, or of its images without any."""
+        deciding = self._of("video") or self._of("image")
+        if isinstance(batch_size, int):
+            return dict.fromkeys(deciding, batch_size)
+        _check_names("batch_size", batch_size, deciding, "videos" if self._of("video") else "images")
+        return {name: batch_size[name] for name in deciding}
+
+    def _turn_weights(self, mix: Mapping[str, float] | None) -> dict[str, Fraction | int]:
+        if mix is None:
+            return {name: len(ids) for name, ids in self.buckets.items()}
+        _check_names("mix", mix, list(self.buckets), "samples")
+        return {name: Fraction(str(mix[name])) for name in self.buckets}
+
     def _check_mix(self) -> None:
         count = {"image": 0, "video": 0}
         for name, ids in self.buckets.items():
@@ -162,6 +185,13 @@ class BatchOrder:
                     f"the training set has {count[kind]} {kind} samples, but image_share {float(self.share):g} would "
                     f"never use them; declare their share or leave them out"
                 )
+
+
+def _check_names(key: str, given: Mapping[str, Any], wanted: Sequence[str], what: str) -> None:
+    wrong = [f"lacks {name}" for name in wanted if name not in given]
+    wrong += [f"names {name}, which has no {what} to train on" for name in given if name not in wanted]
+    if wrong:
+        raise OrderError(f"{key} {'; '.join(wrong)}. The buckets with {what} are {', '.join(wanted)}")
 
 
 def _hash(text: str) -> int:

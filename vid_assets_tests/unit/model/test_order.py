@@ -134,3 +134,47 @@ def test_a_share_that_cannot_be_met_is_refused_before_the_first_batch() -> None:
     with pytest.raises(OrderError, match="no training samples"):
         order(buckets={})
     assert {bucket for batch in islice(order(buckets=videos, image_share=0), 30) for bucket, _ in batch} == set(videos)
+
+
+def test_buckets_take_turns_by_the_declared_mix() -> None:
+    mix = {"9x16x16@8": 1, "17x16x16@8": 3, "1x16x16": 0.5, "1x32x16": 0.5}
+    one = order(image_share=0.25, mix=mix)
+    for number, _ in enumerate(islice(one, 120), 1):
+        videos = one.used["9x16x16@8"] + one.used["17x16x16@8"]
+        assert abs(one.used["17x16x16@8"] - 0.75 * videos) <= 4
+        assert abs(one.used["1x16x16"] - 0.5 * number) <= 1
+
+
+def test_a_batch_size_for_each_bucket_of_videos() -> None:
+    sizes = {"9x16x16@8": 6, "17x16x16@8": 2}
+    one = order(image_share=0.25, batch_size=sizes)
+    seen = Counter()
+    for batch in islice(one, 60):
+        (video,) = (bucket for bucket, _ in batch if KINDS[bucket] == "video")
+        assert len(flat(batch)) == sizes[video]
+        seen[video] += 1
+    assert min(seen.values()) > 5
+    assert sum(one.used[name] for name in ("1x16x16", "1x32x16")) == sum(one.used.values()) // 4
+    images = {name: BUCKETS[name] for name in ("1x16x16", "1x32x16")}
+    alone = order(buckets=images, image_share=1, batch_size={"1x16x16": 8, "1x32x16": 2})
+    assert {len(flat(batch)) for batch in islice(alone, 20)} == {8, 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": {"9x16x16@8": 4}}, "batch_size lacks 17x16x16@8"),
+        ({"batch_size": {"9x16x16@8": 4, "17x16x16@8": 2, "1x16x16": 8}}, "names 1x16x16, which has no videos"),
+        ({"mix": {"9x16x16@8": 1}}, "mix lacks 17x16x16@8; lacks 1x16x16"),
+        ({"mix": dict.fromkeys([*BUCKETS, "5x16x16@8"], 1)}, "names 5x16x16@8"),
+    ],
+)
+def test_sizes_and_weights_name_the_buckets_that_are_there(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(OrderError, match=message):
+        order(**changes)
+
+
+def test_a_position_of_another_mix_is_refused() -> None:
+    state = order(mix=dict.fromkeys(BUCKETS, 1)).state_dict()
+    with pytest.raises(OrderError, match="mix"):
+        order().load_state_dict(state)
