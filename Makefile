@@ -17,7 +17,7 @@ demo: .venv/.installed
 
 test: .venv/.installed-test
 	@$(PY) -m vid_assets_tests.prepare
-	$(PY) -m pytest -n 2 --dist loadfile --durations=10
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 ui: .venv/.installed
 	$(PY) -m dagster dev --host 127.0.0.1 --port $${PORT:-3000} -w workspace.yaml

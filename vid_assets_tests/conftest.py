@@ -14,6 +14,11 @@ from vid_assets_tests.harness import Home
 SIZE, RATE, FRAMES = (96, 64), 12, 30
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow tests first: one that starts last would keep one core waiting for it."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small untrained models, saved as a user would have them: folders that `from_pretrained` loads."""
