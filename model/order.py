@@ -45,7 +45,7 @@ class BatchOrder:
 
     Raises:
         OrderError: a kind that the share asks for has no samples, or has samples and a share of nothing; a bucket
-            without a batch size or weight, or a batch size or weight for a bucket that is not there.
+            with samples has no batch size or weight.
     """
 
     def __init__(
@@ -159,13 +159,13 @@ class BatchOrder:
         deciding = self._of("video") or self._of("image")
         if isinstance(batch_size, int):
             return dict.fromkeys(deciding, batch_size)
-        _check_names("batch_size", batch_size, deciding, "videos" if self._of("video") else "images")
+        _check_names("batch_size", batch_size, deciding)
         return {name: batch_size[name] for name in deciding}
 
     def _turn_weights(self, mix: Mapping[str, float] | None) -> dict[str, Fraction | int]:
         if mix is None:
             return {name: len(ids) for name, ids in self.buckets.items()}
-        _check_names("mix", mix, list(self.buckets), "samples")
+        _check_names("mix", mix, list(self.buckets))
         return {name: Fraction(str(mix[name])) for name in self.buckets}
 
     def _check_mix(self) -> None:
@@ -187,11 +187,11 @@ class BatchOrder:
                 )
 
 
-def _check_names(key: str, given: Mapping[str, Any], wanted: Sequence[str], what: str) -> None:
-    wrong = [f"lacks {name}" for name in wanted if name not in given]
-    wrong += [f"names {name}, which has no {what} to train on" for name in given if name not in wanted]
-    if wrong:
-        raise OrderError(f"{key} {'; '.join(wrong)}. The buckets with {what} are {', '.join(wanted)}")
+def _check_names(key: str, given: Mapping[str, Any], wanted: Sequence[str]) -> None:
+    """Every bucket that has samples needs a value. One without samples, which footage may still fill, may have one."""
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        raise OrderError(f"{key} lacks {', '.join(missing)}; it has {', '.join(given) or 'nothing'}")
 
 
 def _hash(text: str) -> int:
