@@ -71,6 +71,11 @@ class BlobColumn:
         self.__dict__.update(state)
         self._reset()
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of the table's columns."""
+        return list(self._dataset.get().schema.names)
+
     def select(self, key: str, wanted: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:
         """The rows whose `key` is wanted, in their order on the disk; `read` takes positions in this list.
 

@@ -1,8 +1,6 @@
-"""Folders that are either whole or not there, and the state of a training run inside them.
+"""Folders that are either whole or not there, and the step folders of a training run. No torch.
 
-A step folder holds `state.safetensors` (raw weights, EMA weights, optimiser tensors) and `state.json` (position,
-losses, identity). No random state is kept: every step draws from a generator of its own. torch is imported inside the
-functions that need it.
+What a step folder holds is `model.training.run_state`'s; here is how it is written at once, found again, and removed.
 """
 
 from __future__ import annotations
@@ -16,12 +14,9 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from model.errors import ModelError
-
-if TYPE_CHECKING:
-    import torch
 
 _TEMPORARY = ".tmp-"
 
@@ -104,57 +99,21 @@ def latest(output: str | Path) -> Path | None:
     return folders[-1] if folders else None
 
 
-def keep_newest(output: str | Path, count: int) -> None:
-    """Remove all but the newest `count` step folders."""
-    for path in sorted(Path(output).glob("step-*"))[:-count]:
+def keep(output: str | Path, newest: int, best: int | None = None) -> None:
+    """Remove all step folders but the `newest` ones, and the one of step `best`."""
+    for path in sorted(Path(output).glob("step-*"))[:-newest]:
+        if best is not None and path == step_folder(output, best):
+            continue
         # renamed first, so that a kill in the middle leaves no half folder with a good name
         doomed = path.parent / f"{_TEMPORARY}old-{uuid.uuid4().hex[:8]}"
         os.rename(path, doomed)
         shutil.rmtree(doomed)
 
 
-def save_state(folder: str | Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-    """Write one step folder. `state` is JSON; its key `bytes` records the size of the tensor file."""
-    from safetensors.torch import save_file
-
-    with atomic_folder(folder, replace=True) as temporary:
-        file = temporary / "state.safetensors"
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, str(file))
-        write_json(temporary / "state.json", {**state, "bytes": file.stat().st_size})
-
-
-def load_state(folder: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read one step folder: its tensors on the CPU, and its state."""
-    from safetensors.torch import load_file
-
-    folder = Path(folder)
-    return load_file(str(folder / "state.safetensors")), read_state(folder)
-
-
-def pack(model: torch.nn.Module, ema: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """All tensors of a run under flat names: `raw.*`, `ema.*`, `optimizer.<parameter>.<moment>`."""
-    tensors = {f"raw.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"ema.{name}": value for name, value in ema.state_dict().items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
-    return tensors
-
-
-def unpack(
-    tensors: dict[str, torch.Tensor], model: torch.nn.Module, ema: torch.nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
-    """Put what `pack` gave into a model, an average and an optimiser of the same shapes."""
-    parts: dict[str, dict[str, torch.Tensor]] = {"raw": {}, "ema": {}, "optimizer": {}}
-    for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = value
-    model.load_state_dict(parts["raw"])
-    ema.load_state_dict(parts["ema"])
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in parts["optimizer"].items():
-        index, _, key = name.partition(".")
-        moments.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write the JSON part of a step folder, last: its key `bytes` records the sizes of the other files."""
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    write_json(folder / "state.json", {**state, "bytes": sizes})
 
 
 def read_state(folder: str | Path) -> dict[str, Any]:
@@ -168,10 +127,11 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether both files are there, and the tensors have the size that was written. A name alone proves nothing."""
+    """Whether all files are there, and have the size that was written. A name alone proves nothing."""
     try:
-        return (folder / "state.safetensors").stat().st_size == read_state(folder)["bytes"]
-    except (OSError, ValueError, KeyError):
+        sizes = read_state(folder)["bytes"]
+        return bool(sizes) and all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, AttributeError):
         return False
 
 

@@ -33,7 +33,10 @@ def plain_memory(size: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Sample:
-    """One member: where its latent is, which caption it has, and the keys of its conditioning (None = none)."""
+    """One member: where its latent is, which caption it has, and the keys of its conditioning (None = none).
+
+    `fps` is the rate that its frames were taken at, None for a still.
+    """
 
     sample_id: str
     caption_key: str | None
@@ -47,6 +50,7 @@ class Sample:
     dtype: str
     shape: tuple[int, ...]
     checksum: str
+    fps: float | None = None
 
     @property
     def tokens(self) -> int:
@@ -191,7 +195,8 @@ class TrainingSet:
             raise DataError(f"{uri} at version {version} holds no member of the training set {self.digest}")
         names = [member["sample_id"] for member in members]
         rows: dict[str, tuple[int, dict[str, Any]]] = {}
-        for place, row in enumerate(self.latents.select("sample_id", names, ["status", "dtype", "shape", "checksum"])):
+        facts = ["status", "dtype", "shape", "checksum", *(name for name in self.latents.columns if name == "fps")]
+        for place, row in enumerate(self.latents.select("sample_id", names, facts)):
             if row["status"] == "ok":
                 rows.setdefault(row["sample_id"], (place, row))
         samples: dict[str, Sample] = {}
@@ -204,7 +209,13 @@ class TrainingSet:
             place, row = rows[name]
             check_size(f"latent of {name}", row["dtype"], row["shape"], row["size"])
             samples[name] = Sample(
-                **member, **absent, row=place, dtype=row["dtype"], shape=tuple(row["shape"]), checksum=row["checksum"]
+                **member,
+                **absent,
+                row=place,
+                dtype=row["dtype"],
+                shape=tuple(row["shape"]),
+                checksum=row["checksum"],
+                fps=row.get("fps"),
             )
         return samples
 

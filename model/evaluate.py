@@ -1,12 +1,13 @@
-"""What a checkpoint can do: its loss on held-out samples, and videos that it generates.
+"""What a checkpoint can do: its loss on held-out samples, and videos that it generates, beside the data and others'.
 
-Everything is fixed by `evaluation.seed`, so two checkpoints are compared on the same noise. torch is imported inside
-the functions.
+Everything random is fixed by `evaluation.seed` and a sample's id, so that two checkpoints are compared on the same
+noise. One model is in memory at a time, and the VAE after the last of them. torch is imported inside the functions.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,51 +16,75 @@ import numpy as np
 from model.checkpoint import atomic_folder, write_json
 from model.errors import ModelError
 from model.manifest import check_evaluate
+from model.motion import motion, motion_ratio
 from model.weights import weights_hash
 
 if TYPE_CHECKING:
     import torch
 
     from model.data import Sample, TrainingSet
+    from model.vae_folder import Normalisation
 
 #: Bump by hand when the same checkpoint gets other numbers or videos.
-EVALUATE_CODE_VERSION = "1"
-
-#: Times at which the held-out loss is measured, before the shift: the middles of five equal parts.
-TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
+EVALUATE_CODE_VERSION = "2"
 
 
 class EvaluationError(ModelError):
     """The checkpoint cannot be evaluated as asked; the message says why."""
 
 
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A finished checkpoint: its `final` folder, and the recipe that says what denoiser it is."""
+
+    folder: Path
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What all checkpoints of one evaluation are measured on."""
+
+    data: TrainingSet
+    normalisation: Normalisation
+    settings: dict[str, Any]
+    device: str
+    shown: list[Sample]
+
+
 def evaluate(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Evaluate the EMA weights of a checkpoint and write its videos to `output`.
+    """Evaluate the EMA weights of a checkpoint, and of those to compare it with, and write the videos to `output`.
 
     Args:
-        manifest: `training_set`, `vae` and `recipe` as in a training manifest (of the recipe, model and objective are
-            read), `checkpoint` (a `final` folder), `evaluation` (videos, sampling_steps, fps, seed), `output`, and
-            optionally `runtime` (device, threads).
+        manifest: `training_set`, `vae` and `recipe` as in a training manifest (of the recipe, model, family,
+            image_conditioning, objective and precision are read), `checkpoint` (a `final` folder), `evaluation`
+            (videos, sampling_steps, guidance, fps, seed, and optionally decode_dtype and decode_tiling, by default
+            float32 and false, for what a large VAE needs memory for), `output`, and optionally `runtime` (device,
+            threads) and `compare`, a list of {name, folder}: other finished checkpoints of the same latent space, such
+            as the parent stage's, that are given the same samples and noise.
 
     Returns:
-        heldout_loss: mean squared error over all held-out samples and `TIMES`; None where nothing is held out.
-        heldout_samples: their number. heldout_loss_by_time: the loss at each shifted time.
+        heldout_loss: mean squared error over all held-out samples and five fixed times; None where nothing is held out.
+        heldout_samples: their number. heldout_loss_by_time: the loss at each time, by the share of the training times
+            below it; heldout_loss_by_bucket: that of each bucket. None where nothing is held out.
+        motion, data_motion: mean `model.motion.motion` of the generated videos and of the data beside them, and
+            motion_ratio, one over the other; None where stills were generated, or nothing.
         bucket: the bucket that was generated, the largest video bucket (or image bucket, where no video is trained on).
         note: what could not be measured, in words, or None.
         videos: one dict for each picture sequence, generated ones and the data beside them: name, kind (`generated` or
-            `data`), path, gif (None for a still), frames (uint8 (F, H, W, 3)), caption_key, sample_id (of the data; the
-            generated one has its caption).
+            `data`), path, gif (None for a still), frames (uint8 (F, H, W, 3)), motion, caption_key, sample_id (of the
+            data; the generated one has its caption and, where the model takes one, its first frame), split.
+        compare: for each checkpoint to compare with: name, folder, weights_hash and all of the above but note, bucket
+            and data_motion; its videos are the generated ones.
 
         All but `frames` is also in `output/evaluation.json`.
 
     Raises:
-        ModelError: the manifest, the checkpoint, the VAE or the data cannot be used.
+        ModelError: the manifest, a checkpoint, the VAE or the data cannot be used.
     """
     import torch
 
-    from model import denoiser
     from model.data import TrainingSet
-    from model.objective import FlowMatching
     from model.vae import pick_device
     from model.vae_folder import Normalisation
 
@@ -67,95 +92,161 @@ def evaluate(manifest: dict[str, Any]) -> dict[str, Any]:
     runtime = manifest.get("runtime") or {}
     if runtime.get("threads"):
         torch.set_num_threads(runtime["threads"])
+    others = manifest.get("compare") or []
+    checkpoints = [_Checkpoint(_whole(Path(manifest["checkpoint"])), manifest["recipe"])]
+    checkpoints += [_recorded(Path(other["folder"])) for other in others]
+    how = Normalisation.read(manifest["vae"]["normalisation"])
+    data = TrainingSet(manifest["training_set"], how.channels)
+    shown = _samples_to_show(data, manifest["evaluation"]["videos"])
     device = pick_device(runtime.get("device") or "cpu")
-    ema = Path(manifest["checkpoint"]) / "ema"
-    if not (ema / "config.json").is_file():
-        raise EvaluationError(f"{manifest['checkpoint']}: no finished checkpoint, it has no folder ema")
-    channels = Normalisation.read(manifest["vae"]["normalisation"]).channels
-    data = TrainingSet(manifest["training_set"], channels)
-    model: Any = denoiser.load(ema)
-    model = model.to(device).eval().requires_grad_(False)
-    settings = manifest["recipe"]["objective"]
-    objective = FlowMatching(settings["shift"], settings["time_sampling"])
-    with torch.inference_mode():
-        result = _heldout_loss(manifest, data, model, objective, device)
-        result |= _videos(manifest, data, model, objective, device)
+    setting = _Setting(data, how, manifest["evaluation"], device, shown)
+    if shown:
+        _check_vae(manifest["vae"])
+
+    losses, latents = zip(*[_measure(checkpoint, setting) for checkpoint in checkpoints], strict=True)
+    prefixes = ["", *[f"compare{index}-" for index in range(len(others))]]
+    decode: Any = _decoder(manifest, device) if shown else None
+    generated = [
+        [
+            _video(f"{prefix}video-{index:02d}", "generated", decode(one), shown[index % len(shown)], setting)
+            for index, one in enumerate(made)
+        ]
+        for prefix, made in zip(prefixes, latents, strict=True)
+    ]
+    beside = [
+        _video(f"data-{index:02d}", "data", decode(_latent(setting, sample)), sample, setting)
+        for index, sample in enumerate(shown)
+    ]
+    measured = [_numbers(loss, videos, beside) for loss, videos in zip(losses, generated, strict=True)]
+    result = {
+        **measured[0],
+        "videos": _side_by_side(generated[0], beside),
+        "data_motion": _mean([video["motion"] for video in beside]),
+        "bucket": shown[0].bucket if shown else None,
+        "note": None if losses[0].samples else "no sample of this training set is held out: no held-out loss",
+        "compare": [
+            {**other, "weights_hash": _record(checkpoint.folder)["weights_hash"], **numbers, "videos": videos}
+            for other, checkpoint, numbers, videos in zip(
+                others, checkpoints[1:], measured[1:], generated[1:], strict=True
+            )
+        ],
+    }
     _write(manifest, result)
     return result
 
 
-def _heldout_loss(
-    manifest: dict[str, Any], data: TrainingSet, model: Any, objective: Any, device: str
-) -> dict[str, Any]:
-    """The loss at fixed times on fixed noise; each sample alone, so that no other one changes its text padding."""
-    import torch
+def _whole(folder: Path) -> Path:
+    if not (folder / "ema" / "config.json").is_file():
+        raise EvaluationError(f"{folder}: no finished checkpoint, it has no folder ema")
+    return folder
 
-    from model.denoiser import predict
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{folder}: no finished checkpoint: {error}") from None
+
+
+def _recorded(folder: Path) -> _Checkpoint:
+    return _Checkpoint(_whole(folder), _record(folder)["recipe"])
+
+
+def _measure(checkpoint: _Checkpoint, setting: _Setting) -> tuple[Any, list[torch.Tensor]]:
+    """Held-out loss, and latents (1, C, f, h, w) of each video on the CPU, of the EMA weights of one checkpoint."""
+    from model import denoisers
+    from model.heldout import heldout_loss
+    from model.objectives import make
+    from model.sampling import autocast, generate, seeded_noise
+
+    recipe, settings, device = checkpoint.recipe, setting.settings, setting.device
+    family, objective = denoisers.family(recipe["family"]), make(recipe["objective"])
+    model = denoisers.load(checkpoint.folder / "ema", recipe["family"]).requires_grad_(False)
+    given, precision = recipe["image_conditioning"], recipe.get("precision", "fp32")
+    text, pooled, image = (setting.data.dim(kind) for kind in ("text", "pooled", "image"))
+    family.check(model, setting.normalisation.channels, text, pooled, image, given == "first_frame")
+    model = model.to(device).eval()
+    loss = heldout_loss(
+        model,
+        recipe["model"],
+        objective,
+        setting.data,
+        setting.normalisation,
+        settings["seed"],
+        device,
+        image_conditioning=given,
+        precision=precision,
+    )
+    made = []
+    for index in range(settings["videos"] if setting.shown else 0):
+        batch = setting.data.read([setting.shown[index % len(setting.shown)].sample_id])
+        latent = _latent(setting, batch.samples[0]).to(device)
+        conditions = denoisers.conditions(batch, recipe["model"], device, data=latent, image_conditioning=given)
+        noise = seeded_noise(settings["seed"], f"video-{index}", latent.shape).to(device)
+        with autocast(device, precision):
+            video = generate(
+                model, family, objective, conditions, noise, settings["sampling_steps"], settings["guidance"]
+            )
+        made.append(video.float().cpu())
+    return loss, made
+
+
+def _latent(setting: _Setting, sample: Sample) -> torch.Tensor:
+    """The normalised mean of a sample, (1, C, f, h, w), on the CPU."""
     from model.vae import sample_and_normalise
+
+    return sample_and_normalise(setting.data.read([sample.sample_id]).latents, setting.normalisation)
+
+
+def _check_vae(vae: dict[str, Any]) -> None:
+    if weights_hash(Path(vae["path"])) != vae["weights_hash"]:
+        raise EvaluationError(f"{vae['path']}: not the VAE that the latents were made with; its weights hash differs")
+
+
+def _decoder(manifest: dict[str, Any], device: str) -> Any:
+    """Latents (1, C, f, h, w) -> frames uint8 (F, H, W, 3)."""
+    from model.vae import decode, load_vae
     from model.vae_folder import Normalisation
 
-    normalisation = Normalisation.read(manifest["vae"]["normalisation"])
-    times = objective.shifted(torch.tensor(TIMES))
-    losses = []
-    for sample in data.split("heldout"):
-        batch = data.read([sample.sample_id])
-        latent = sample_and_normalise(batch.latents, normalisation).expand(len(times), -1, -1, -1, -1)
-        noise = torch.randn(latent.shape, generator=_generator(manifest, sample.sample_id))
-        texts = batch.texts * len(times)
-        losses.append(
-            objective.loss(
-                lambda noisy, at, texts=texts: predict(model, noisy, at, texts),
-                latent.to(device),
-                noise.to(device),
-                times.to(device),
-            ).cpu()
-        )
-    if not losses:
-        note = "no sample of this training set is held out, so there is no held-out loss"
-        return {"heldout_loss": None, "heldout_samples": 0, "heldout_loss_by_time": None, "note": note}
-    by_time = torch.stack(losses).double().mean(0)
+    vae, settings = manifest["vae"], manifest["evaluation"]
+    tiling = settings.get("decode_tiling", False)
+    loaded = load_vae(vae["path"], settings.get("decode_dtype", "float32"), device, tiling, vae["family"])
+    how = Normalisation.read(vae["normalisation"])
+    return lambda latents: decode(loaded, latents, how, vae["family"])[0]
+
+
+def _video(name: str, kind: str, frames: np.ndarray, sample: Sample, setting: _Setting) -> dict[str, Any]:
     return {
-        "heldout_loss": float(by_time.mean()),
-        "heldout_samples": len(losses),
-        "heldout_loss_by_time": {f"{time:.3f}": float(loss) for time, loss in zip(times, by_time, strict=True)},
-        "note": None,
+        "name": name,
+        "kind": kind,
+        "frames": frames,
+        "motion": motion(frames, setting.settings["fps"]),
+        "sample_id": sample.sample_id,
+        "caption_key": sample.caption_key,
+        "split": sample.split,
     }
 
 
-def _videos(manifest: dict[str, Any], data: TrainingSet, model: Any, objective: Any, device: str) -> dict[str, Any]:
-    import torch
+def _numbers(loss: Any, generated: list[dict[str, Any]], beside: list[dict[str, Any]]) -> dict[str, Any]:
+    moved, data_moved = ([video["motion"] for video in videos] for videos in (generated, beside))
+    return {
+        "heldout_loss": loss.mean,
+        "heldout_samples": loss.samples,
+        "heldout_loss_by_time": loss.by_time or None,
+        "heldout_loss_by_bucket": loss.by_bucket or None,
+        "motion": _mean(moved),
+        "motion_ratio": motion_ratio(moved, data_moved),
+    }
 
-    from model.denoiser import predict
-    from model.vae import decode, load_vae, sample_and_normalise
-    from model.vae_folder import Normalisation
 
-    normalisation = Normalisation.read(manifest["vae"]["normalisation"])
-    settings, family = manifest["evaluation"], manifest["vae"]["family"]
-    samples = _samples_to_show(data, settings["videos"])
-    if not samples:
-        return {"bucket": None, "videos": []}
-    folder = Path(manifest["vae"]["path"])
-    if weights_hash(folder) != manifest["vae"]["weights_hash"]:
-        raise EvaluationError(f"{folder}: not the VAE that the latents were made with; its weights hash differs")
-    vae = load_vae(folder, "float32", device, False, family)
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
-    videos: list[dict[str, Any]] = []
-    for index in range(settings["videos"]):
-        sample = samples[index % len(samples)]
-        batch = data.read([sample.sample_id])
-        latent = sample_and_normalise(batch.latents, normalisation)
-        noise = torch.randn(latent.shape, generator=_generator(manifest, f"video-{index}")).to(device)
-        made = objective.generate(
-            lambda noisy, at, texts=batch.texts: predict(model, noisy, at, texts), noise, settings["sampling_steps"]
-        )
-        common = {"sample_id": sample.sample_id, "caption_key": sample.caption_key, "split": sample.split}
-        pairs = [("generated", f"video-{index:02d}", made)]
-        if index < len(samples):  # each data sample once, though several videos may be made for it
-            pairs.append(("data", f"data-{index:02d}", latent))
-        for kind, name, latents in pairs:
-            frames = decode(vae, latents, normalisation, family)[0]
-            videos.append({"name": name, "kind": kind, "frames": frames, **common})
-    return {"bucket": samples[0].bucket, "videos": videos}
+
+def _side_by_side(generated: list[dict[str, Any]], beside: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each generated video followed by its data; each data sample once, though several videos may be made for it."""
+    return [video for index, made in enumerate(generated) for video in (made, *beside[index : index + 1])]
 
 
 def _samples_to_show(data: TrainingSet, count: int) -> list[Sample]:
@@ -172,25 +263,17 @@ def _samples_to_show(data: TrainingSet, count: int) -> list[Sample]:
 
 def _write(manifest: dict[str, Any], result: dict[str, Any]) -> None:
     """Write every sequence, and `evaluation.json`, as one atomic folder; adds `path` and `gif` to each sequence."""
-    from model.video_files import write_gif, write_mp4, write_png
+    from model.video_files import write_sequence
 
     output, fps = Path(manifest["output"]), manifest["evaluation"]["fps"]
     with atomic_folder(output, replace=True) as folder:
-        for video in result["videos"]:
-            name, frames = video["name"], video["frames"]
-            if len(frames) == 1:
-                write_png(folder / f"{name}.png", frames[0])
-                video["path"], video["gif"] = str(output / f"{name}.png"), None
-            else:
-                write_mp4(folder / f"{name}.mp4", frames, fps)
-                write_gif(folder / f"{name}.gif", frames, fps)
-                video["path"], video["gif"] = str(output / f"{name}.mp4"), str(output / f"{name}.gif")
-        listed = [{key: value for key, value in video.items() if key != "frames"} for video in result["videos"]]
-        write_json(folder / "evaluation.json", {**result, "videos": listed})
+        for video in result["videos"] + [video for other in result["compare"] for video in other["videos"]]:
+            file, gif = write_sequence(folder, video["name"], video["frames"], fps)
+            video["path"], video["gif"] = str(output / file), str(output / gif) if gif else None
+        compare = [_without_frames(other) for other in result["compare"]]
+        write_json(folder / "evaluation.json", {**_without_frames(result), "compare": compare})
 
 
-def _generator(manifest: dict[str, Any], name: str) -> torch.Generator:
-    import torch
-
-    digest = hashlib.sha256(f"{manifest['evaluation']['seed']}/{name}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+def _without_frames(result: dict[str, Any]) -> dict[str, Any]:
+    kept = [{key: value for key, value in video.items() if key != "frames"} for video in result["videos"]]
+    return {**result, "videos": kept}

@@ -1,7 +1,8 @@
 """The command `python -m model.train`: how a training run is started, watched and stopped.
 
-Exit codes: 0 trained to the end, 75 stopped on request with its state saved (run it again to go on), 1 an error that
-the last line of standard error explains, 2 wrong arguments.
+With `runtime.processes` above one it starts so many workers and watches them (`model.training.launch`); where torchrun
+has set RANK, it is a worker. Exit codes: 0 trained to the end, 75 stopped on request with its state saved (run it
+again to go on), 1 an error that the last line of standard error explains, 2 wrong arguments.
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from typing import Any
 
 from model.errors import ModelError
 from model.manifest import TRAIN_CODE_VERSION, read_manifest
+from model.training.launch import LOST, STOPPED, count_of, is_worker, launch
+from model.training.reporting import Silent
 
 __all__ = ["STOPPED", "TRAIN_CODE_VERSION", "main"]
-
-#: Exit code of a run that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h.
-STOPPED = 75
 
 
 class StopRequest:
@@ -93,17 +93,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         manifest = read_manifest(options.manifest)
         reporter = _load_reporter(options.report)
-        from model.trainer import Stopped, train  # torch and diffusers: seconds, so only for a sound request
-
-        try:
-            with reporter() as report:
-                train(manifest, report, stop.reason)
-        except Stopped as stopped:
-            _say(str(stopped))
-            return STOPPED
+        count = 1 if is_worker() else count_of(manifest["runtime"])
+        if count > 1:
+            command = [sys.executable, "-m", "model.train", "--manifest", options.manifest, "--report", options.report]
+            return launch(count, command, stop.reason)
+        return _train(manifest, reporter, stop)
     except ModelError as error:
         _say(f"error: {error}")
         return 1
+
+
+def _train(manifest: dict[str, Any], reporter: Any, stop: StopRequest) -> int:
+    """Train in this process, which may be one of several."""
+    from model.training.parallel import is_loss_of_another
+    from model.training.trainer import Stopped, train  # torch and diffusers: seconds, so only for a sound request
+
+    first = os.environ.get("RANK", "0") == "0"
+    try:
+        with reporter() if first else contextlib.nullcontext(Silent()) as report:
+            train(manifest, report, stop.reason)
+    except Stopped as stopped:
+        if first:
+            _say(str(stopped))
+        return STOPPED
+    except RuntimeError as error:
+        if is_worker() and is_loss_of_another(error):
+            _say(f"error: another process of this run is gone: {str(error).splitlines()[0]}")
+            return LOST
+        raise
     return 0
 
 

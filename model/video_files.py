@@ -8,6 +8,16 @@ from pathlib import Path
 import numpy as np
 
 
+def write_sequence(folder: Path, name: str, frames: np.ndarray, fps: float) -> tuple[str, str | None]:
+    """Write a video as mp4 and gif, or a single frame as png; the file's name, and the gif's (None for a still)."""
+    if len(frames) == 1:
+        write_png(folder / f"{name}.png", frames[0])
+        return f"{name}.png", None
+    write_mp4(folder / f"{name}.mp4", frames, fps)
+    write_gif(folder / f"{name}.gif", frames, fps)
+    return f"{name}.mp4", f"{name}.gif"
+
+
 def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
     """H.264 in an mp4 that browsers play (yuv420p, index first); height and width must be even."""
     import av

@@ -70,15 +70,22 @@ def _reconstruction(project: Project, facts: Mapping[str, Any]) -> dg.AssetCheck
     return result("reconstruction", not problems, "; ".join(filter(None, [words, *problems])), audit, warning=True)
 
 
-def loss_check(project: Project, partition: str | None, facts: Mapping[str, Any]) -> Sequence[dg.AssetCheckResult]:
-    """The loss of every step is a finite number."""
+def loss_checks(project: Project, partition: str | None, facts: Mapping[str, Any]) -> Sequence[dg.AssetCheckResult]:
+    """The loss is a finite number; a warning where that of held-out samples did not fall."""
     import math
 
-    finite = all(math.isfinite(float(facts[name])) for name in ("first loss", "last loss"))
-    return [
-        result(
-            "loss_finite",
-            finite,
-            f"loss {facts['first loss']:.4g} -> {facts['last loss']:.4g} in {facts['steps']} steps",
-        )
-    ]
+    first, last, steps = float(facts["first loss"]), float(facts["last loss"]), facts["steps"]
+    words = f"loss {first:.4g} -> {last:.4g} in {steps} steps"
+    finite = math.isfinite(first) and math.isfinite(last)
+    return [result("loss_finite", finite, words), _heldout_falls(facts)]
+
+
+def _heldout_falls(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
+    start, end = facts.get("held-out loss at the start"), facts.get("held-out loss")
+    best = facts.get("best held-out loss")
+    if start is None or end is None:
+        return result("heldout_falls", True, "no sample is held out, so it was not measured", warning=True)
+    words = f"held-out loss {start:.4g} -> {end:.4g} ({end / start - 1:+.1%})"
+    if best and best["loss"] < end:
+        words += f", the lowest was {best['loss']:.4g} at step {best['step']}"
+    return result("heldout_falls", end < start, words, {"start": start, "end": end}, warning=True)

@@ -17,8 +17,11 @@ from vid_assets.config import ConfigError
 from vid_assets.curation_commands import add_commands
 from vid_assets.errors import mendable_errors
 from vid_assets.latent_commands import add_commands as add_latent_commands
+from vid_assets.lineage_commands import add_commands as add_lineage_commands
+from vid_assets.plan_commands import add_commands as add_plan_commands
 from vid_assets.project import Project
 from vid_assets.store_commands import add_commands as add_store_commands
+from vid_assets.training_commands import add_commands as add_training_commands
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -54,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(run=_status)
     add_commands(commands)
     add_latent_commands(commands)
+    add_lineage_commands(commands)
+    add_training_commands(commands)
+    add_plan_commands(commands)
     add_store_commands(commands)
     migrate = commands.add_parser("migrate", help="bring the tables of an older release to this one")
     migrate.set_defaults(run=_migrate)

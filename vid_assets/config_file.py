@@ -6,17 +6,17 @@ allowed, and the nearest valid name. Where the file and the home lie is told by 
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from vid_assets.config import Config, ConfigError, ModelSource
+from vid_assets.config import Config, ConfigError, Experiment, ModelSource
+from vid_assets.config.base import nearest, unknown_key
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -105,10 +105,14 @@ def _absolute(config: Config, base: Path) -> Config:
         local = text.startswith((".", "/", "~")) or (base / text).exists()
         return section.model_copy(update={"source": folder(text)}) if local else section
 
+    def recipe(one: Experiment) -> Experiment:
+        return one.model_copy(update={"weights": weights(one.weights)}) if one.weights else one
+
     return config.model_copy(
         update={
             "sources": tuple(source.model_copy(update={"uri": folder(source.uri)}) for source in config.sources),
             "vae": weights(config.vae),
+            "experiments": {name: recipe(one) for name, one in config.experiments.items()},
             **{name: weights(section) for name in _ENCODERS if (section := getattr(config, name))},
         }
     )
@@ -145,52 +149,41 @@ _WORDS = (
 def _explain(error: Any) -> str:
     """One validation error as: path of the key, what is wrong, what is allowed, the nearest valid name."""
     location = list(error["loc"])
+    if error["type"] == "wrong_key":
+        location.append(error["ctx"]["key"])
     path = _path(location)
     message = error["msg"].removeprefix("Value error, ")
     for pattern, words in _WORDS:
         message = pattern.sub(words, message)
     if error["type"] == "extra_forbidden":
-        allowed = _fields_at(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), allowed, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return (
-            f"{path}: unknown key{hint} Allowed here: {', '.join(allowed)}"
-            if hint
-            else (f"{path}: unknown key. Allowed here: {', '.join(allowed)}")
-        )
+        return f"{path}: {unknown_key(str(location[-1]), _fields_at(location[:-1]))}"
     if error["type"] == "literal_error":
-        near = difflib.get_close_matches(str(error["input"]), re.findall(r"'([^']+)'", message), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{path}: {message}, got {error['input']!r}{hint}"
+        return f"{path}: {message}, got {error['input']!r}{nearest(str(error['input']), re.findall(_QUOTED, message))}"
     if error["type"] == "missing":
         return f"{path}: this key is required"
-    if error["type"] == "value_error":
+    if error["type"] in ("value_error", "wrong_key"):
         return message if not location else f"{path}: {message}"
     return f"{path}: {message}, got {error['input']!r}"
 
 
-def _fields_at(location: list[Any]) -> list[str]:
+_QUOTED = re.compile(r"'([^']+)'")
+
+
+def _fields_at(location: Sequence[Any]) -> list[str]:
     """Names of the keys that the section at `location` has."""
     model: Any = Config
+    annotation: Any = None
     for part in location:
-        if isinstance(part, int) or not (isinstance(model, type) and issubclass(model, BaseModel)):
-            continue
-        if part not in model.model_fields:
-            continue
-        model = _section_type(model.model_fields[part].annotation)
-        if model is None:
-            return []
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+        if isinstance(part, int) or get_origin(annotation) is dict:
+            annotation = None  # a place in a list, or a name of the user's
+        else:
+            annotation = model.model_fields[part].annotation
+            model = _section_type(annotation)
+    return list(model.model_fields)
 
 
 def _section_type(annotation: Any) -> Any:
     """The section class inside an annotation such as `tuple[Stage, ...]` or `TextEncoder | None`."""
-    from typing import get_args
-
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    for argument in get_args(annotation):
-        found = _section_type(argument)
-        if found is not None:
-            return found
-    return None
+    return next(filter(None, map(_section_type, get_args(annotation))), None)

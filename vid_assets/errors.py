@@ -15,7 +15,7 @@ def mendable_errors() -> tuple[type[Exception], ...]:
     from vid_assets.footage.membership import ShrunkListingError
     from vid_assets.footage.opening import ChangedSinceScanError
     from vid_assets.stages import UpstreamMissingError
-    from vid_assets.steps.checkpoints import TrainingError
+    from vid_assets.steps.manifests import TrainingError
     from vid_assets.steps.training_sets import StaleInputsError
     from vid_assets.store.state import BusyError
     from vid_assets.store.tables import StoreError

@@ -7,15 +7,26 @@ table, only the slice that concerns a partition enters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any, Literal
 
 from vid_assets import code_versions as code
+from vid_assets import stage_inputs
 from vid_assets.config import Config
 from vid_assets.project import Project
+from vid_assets.stage_inputs import batches, lost_clips, presence
 from vid_assets.store.state import Fingerprint, StageState, digest
+
+__all__ = [
+    "Stage",
+    "UpstreamMissingError",
+    "all_stages",
+    "batches",
+    "lost_clips",
+    "partitions_of",
+    "presence",
+]
 
 Partitioning = Literal["batch", "experiment"] | None
 
@@ -81,11 +92,6 @@ def _missing(name: str, partition: str | None, state: StageState | None) -> Upst
     )
 
 
-def batches(project: Project) -> list[str]:
-    """The ingest batches that `source_files` has formed, in order."""
-    return sorted({row["ingest_batch"] for row in project.store.read("sources", columns=["ingest_batch"])})
-
-
 def partitions_of(project: Project, stage: Stage) -> list[str | None]:
     """The partitions of a stage; `[None]` for an unpartitioned one."""
     if stage.partitions == "batch":
@@ -95,221 +101,83 @@ def partitions_of(project: Project, stage: Stage) -> list[str | None]:
     return [None]
 
 
-# --- inputs that are slices of tables
-
-
-def files_digest(rows: Iterable[dict[str, Any]]) -> str:
-    """Hash of the files of a batch: uri, size, version, state."""
-    return digest(sorted((row["uri"], row["size_bytes"], row["etag"], row["state"]) for row in rows))
-
-
-def _batch_files(project: Project, batch: str | None) -> dict[str, str]:
-    from vid_assets.store.tables import equals
-
-    rows = project.store.read("sources", equals("ingest_batch", batch), ["uri", "size_bytes", "etag", "state"])
-    rows = [row for row in rows if row["state"] != "replaced"]
-    # A HEIC still that could not be read is stale once the extra is there; found, not imported, as that is heavy
-    needs_extra = any(row["uri"].lower().endswith((".heic", ".heif", ".hif")) for row in rows)
-    extra = {"extra heic": "installed"} if needs_extra and find_spec("pillow_heif") else {}
-    return {"sources": files_digest(rows)} | extra
-
-
-def presence(project: Project, batch: str | None = None) -> list[str]:
-    """The videos (of one batch, or of all) that have a present source, in order."""
-    by_batch = _presence_by_batch(project)
-    return by_batch.get(batch, []) if batch else sorted(video for videos in by_batch.values() for video in videos)
-
-
-def _presence_by_batch(project: Project) -> dict[str, list[str]]:
-    from vid_assets.footage.membership import present_videos
-
-    def group() -> dict[str, list[str]]:
-        here = present_videos(project.store.read("sources", columns=_SOURCE_COLUMNS))
-        found: dict[str, list[str]] = {}
-        for row in project.store.read("videos", columns=["video_id", "ingest_batch"]):
-            if row["video_id"] in here:
-                found.setdefault(row["ingest_batch"], []).append(row["video_id"])
-        return found
-
-    return project.store.derived("presence", ("sources", "videos"), group)
-
-
-_SOURCE_COLUMNS = ["uri", "size_bytes", "etag", "video_id", "hashed_version", "ingest_batch", "state"]
-
-
-def _present(project: Project, batch: str | None) -> dict[str, str]:
-    return {"present videos": digest(presence(project, batch))}
-
-
-def _sidecars(project: Project, batch: str | None) -> dict[str, str]:
-    from vid_assets.steps.captions import sidecars_of_batch
-
-    return {"sidecars": digest(sidecars_of_batch(project, str(batch)))}
-
-
-def lost_clips(project: Project, batch: str | None) -> list[str]:
-    """The clips of a batch that lost to a better copy."""
-
-    def group() -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for row in project.store.read("duplicates", columns=["clip_id", "ingest_batch"]):
-            found.setdefault(row["ingest_batch"], []).append(row["clip_id"])
-        return found
-
-    return project.store.derived("lost clips", ("duplicates",), group).get(str(batch), [])
-
-
-def _latent_inputs(project: Project, batch: str | None) -> dict[str, str]:
-    from vid_assets.footage.decode import decoder_version
-
-    decoders = {"decoders": f"{decoder_version('decord')}, {decoder_version('pyav')}"}
-    return {"duplicates": digest(lost_clips(project, batch))} | decoders | _present(project, batch)
-
-
-def _text_weights(project: Project, batch: str | None) -> dict[str, str]:
-    from vid_assets.steps.text import encoder_hashes
-
-    return {f"{kind} encoder weights": found for kind, found in encoder_hashes(project).items()}
-
-
-def _image_weights(project: Project, batch: str | None) -> dict[str, str]:
-    from vid_assets.steps.vae import weights_of
-
-    encoder = project.config.image_encoder
-    return {"image encoder weights": weights_of(project, encoder).hash} if encoder else {}
-
-
-def _vae_weights(project: Project, partition: str | None) -> dict[str, str]:
-    from vid_assets.steps.vae import weights_of
-
-    return {"vae weights": weights_of(project, project.config.vae).hash}
-
-
-# --- what of the config enters
-
-
-def _decoding_limits(config: Config, partition: str | None) -> dict[str, Any]:
-    """Raised, what failed by them is tried again; what was read stands in any case."""
-    return {"decoding": config.decoding.model_dump()}
-
-
-def _measuring(config: Config, partition: str | None) -> dict[str, Any]:
-    from vid_assets.curation.groups import GROUPS, wanted_groups
-
-    extra = {name: version for name, version in wanted_groups(config.shots).items() if name not in GROUPS}
-    return _decoding_limits(config, partition) | ({"optional groups": extra} if extra else {})
-
-
-def _latent_config(config: Config, partition: str | None) -> dict[str, Any]:
-    return {
-        "buckets": [bucket.name for bucket in config.buckets],
-        "encoding": config.encoding.model_dump(include={"posterior", "dtype", "first_frames"}),
-        "windows": config.windows.model_dump(),
-        "vae": config.vae.model_dump(include={"family", "dtype", "tiling", "settings"}),
-    }
-
-
-def _text_config(config: Config, partition: str | None) -> dict[str, Any]:
-    encoders = {"text_encoder": config.text_encoder, "pooled_text_encoder": config.pooled_text_encoder}
-    return {name: encoder.settings if encoder else None for name, encoder in encoders.items()}
-
-
-def _image_config(config: Config, partition: str | None) -> dict[str, Any]:
-    return {"image_encoder": config.image_encoder.settings if config.image_encoder else None}
-
-
-# --- whether the output is still there
-
-
-def _table(name: str) -> Callable[[Project, str | None, StageState], str | None]:
-    def verify(project: Project, partition: str | None, state: StageState) -> str | None:
-        from vid_assets.store.cache import read_slice
-        from vid_assets.store.tables import equals
-
-        return read_slice(project.store, name, equals("ingest_batch", partition)).output_digest
-
-    return verify
-
-
-def _by_step(module: str) -> Callable[[Project, str | None, StageState], str | None]:
-    """Verification that a step module knows how to do: its function `verify`."""
-
-    def verify(project: Project, partition: str | None, state: StageState) -> str | None:
-        from importlib import import_module
-
-        return import_module(f"vid_assets.steps.{module}").verify(project, partition, state)
-
-    return verify
-
-
 def all_stages(config: Config) -> dict[str, Stage]:
     """Every stage by name, in an order in which inputs come first."""
     stages = [
-        Stage("source_files", code.SOURCES, None, _by_step("sources")),
-        Stage("raw_videos", code.VIDEOS, "batch", _table("videos"), config=_decoding_limits, slices=_batch_files),
+        Stage("source_files", code.SOURCES, None, stage_inputs.by_step("sources")),
+        Stage(
+            "raw_videos",
+            code.VIDEOS,
+            "batch",
+            stage_inputs.table("videos"),
+            config=stage_inputs.decoding_limits,
+            slices=stage_inputs.batch_files,
+        ),
         Stage(
             "frame_stats",
             code.FRAME_STATS,
             "batch",
-            _table("frame_stats"),
+            stage_inputs.table("frame_stats"),
             ("raw_videos",),
-            config=_measuring,
-            slices=_present,
+            config=stage_inputs.measuring,
+            slices=stage_inputs.present,
         ),
         Stage(
             "clips",
             code.SHOTS,
             "batch",
-            _table("clips"),
+            stage_inputs.table("clips"),
             ("raw_videos", "frame_stats"),
             config=lambda config, _: {"shots": config.shots.model_dump()},
-            slices=_present,
+            slices=stage_inputs.present,
         ),
         Stage(
             "clip_scores",
             code.SCORES,
             "batch",
-            _table("clip_scores"),
+            stage_inputs.table("clip_scores"),
             ("raw_videos", "frame_stats", "clips"),
-            slices=_present,
+            slices=stage_inputs.present,
         ),
         Stage(
             "curated_clips",
             code.POLICY,
             "batch",
-            _table("verdicts"),
+            stage_inputs.table("verdicts"),
             ("clips", "clip_scores"),
             config=lambda config, _: {"policy": config.policy.model_dump()},
         ),
-        Stage("captions", code.CAPTIONS, "batch", _table("captions"), ("clips",), slices=_sidecars),
+        Stage(
+            "captions", code.CAPTIONS, "batch", stage_inputs.table("captions"), ("clips",), slices=stage_inputs.sidecars
+        ),
         Stage(
             "text_embeddings",
             code.TEXT,
             "batch",
-            _by_step("text"),
+            stage_inputs.by_step("text"),
             ("captions",),
-            config=_text_config,
-            slices=_text_weights,
+            config=stage_inputs.text_config,
+            slices=stage_inputs.text_weights,
         ),
         Stage(
             "duplicates",
             code.DUPLICATES,
             None,
-            _table("duplicates"),
+            stage_inputs.table("duplicates"),
             ("raw_videos", "clip_scores", "curated_clips"),
             config=lambda config, _: {"duplicates": config.duplicates.model_dump()},
-            slices=_present,
+            slices=stage_inputs.present,
             tolerant=True,
         ),
-        Stage("vae", code.VAE, None, _by_step("vae"), slices=_vae_weights),
+        Stage("vae", code.VAE, None, stage_inputs.by_step("vae"), slices=stage_inputs.vae_weights),
         Stage(
             "latents",
             code.LATENTS,
             "batch",
-            _by_step("latents"),
+            stage_inputs.by_step("latents"),
             ("raw_videos", "frame_stats", "clips", "clip_scores", "curated_clips", "captions", "vae"),
-            config=_latent_config,
-            slices=_latent_inputs,
+            config=stage_inputs.latent_config,
+            slices=stage_inputs.latent_inputs,
         ),
     ]
     if config.image_encoder:
@@ -318,10 +186,10 @@ def all_stages(config: Config) -> dict[str, Stage]:
                 "image_embeddings",
                 code.IMAGE,
                 "batch",
-                _by_step("first_frames"),
+                stage_inputs.by_step("first_frames"),
                 ("latents",),
-                config=_image_config,
-                slices=_image_weights,
+                config=stage_inputs.image_config,
+                slices=stage_inputs.image_weights,
             )
         )
     embeddings = ("text_embeddings", "image_embeddings") if config.image_encoder else ("text_embeddings",)
@@ -338,14 +206,20 @@ def _training_stages(name: str, previous: str | None, embeddings: tuple[str, ...
         return {"buckets": list(config.stage(name).buckets), "heldout": config.heldout.model_dump()}
 
     def recipe(config: Config, partition: str | None) -> dict[str, Any]:
-        left_out = {"name", "buckets", "checkpoint_every"} | (set() if previous else {"start_from"})
-        return {f"stages.{name}": config.stage(name).model_dump(exclude=left_out)} | experiment(config, partition)
+        stage, settings = config.stage(name), config.experiments[str(partition)].settings
+        start = {"start_from": stage.start_from} if previous else {}
+        return {f"stages.{name}": stage.settings | start, f"experiments.{partition}": settings}
 
     def evaluation(config: Config, partition: str | None) -> dict[str, Any]:
-        return {"evaluation": config.evaluation.model_dump()} | experiment(config, partition)
+        settings = config.experiments[str(partition)].settings
+        model = {key: settings[key] for key in ("model", "objective", "image_conditioning", "precision")}
+        return {"evaluation": config.evaluation.model_dump(), f"experiments.{partition}": model}
 
-    def experiment(config: Config, partition: str | None) -> dict[str, Any]:
-        return {f"experiments.{partition}": config.experiments[str(partition)].model_dump()}
+    def pretrained(project: Project, partition: str | None) -> dict[str, str]:
+        from vid_assets.steps.manifests import pretrained
+
+        found = pretrained(project, project.config.experiments[str(partition)]) if previous is None else None
+        return {"pretrained weights": found["weights_hash"]} if found else {}
 
     training_set, checkpoint = f"training_set/{name}", f"checkpoint/{name}"
     parent = (f"checkpoint/{previous}",) if previous else ()
@@ -354,25 +228,26 @@ def _training_stages(name: str, previous: str | None, embeddings: tuple[str, ...
             training_set,
             code.TRAINING_SET,
             None,
-            _by_step("training_sets"),
+            stage_inputs.by_step("training_sets"),
             ("latents", *embeddings),
             config=members,
-            slices=_present,
+            slices=stage_inputs.present,
             tolerant=True,
         ),
         Stage(
             checkpoint,
             code.TRAIN,
             "experiment",
-            _by_step("checkpoints"),
+            stage_inputs.by_step("checkpoints"),
             (training_set, "vae", *parent),
             config=recipe,
+            slices=pretrained,
         ),
         Stage(
             f"evaluation/{name}",
             code.EVALUATE,
             "experiment",
-            _by_step("evaluations"),
+            stage_inputs.by_step("evaluations"),
             (training_set, "vae", checkpoint),
             config=evaluation,
         ),

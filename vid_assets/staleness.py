@@ -61,8 +61,7 @@ def _standing(
     waits = [
         name
         for name in stage.upstream
-        if name in unsettled
-        and (stages[name].partitions != "batch" or stage.partitions != "batch" or partition in unsettled[name])
+        if name in unsettled and (stages[name].partitions != stage.partitions or partition in unsettled[name])
     ]
     if state is None:
         reasons = ("never finished", *(f"waits for {name}" for name in waits))

@@ -79,6 +79,10 @@ class Home:
         self.footage = folder / "footage"
         self.footage.mkdir(parents=True)
         self.models = models
+        if models.is_dir():  # a plan of memory takes seconds, and is the same in every home
+            (models / "plans").mkdir(exist_ok=True)
+            (folder / "home").mkdir()
+            (folder / "home" / "plans").symlink_to(models / "plans")
         self.config = copy.deepcopy(CONFIG) | {"sources": [{"uri": str(self.footage)}]}
         self.change(**config)
         self.instance = dg.DagsterInstance.ephemeral()

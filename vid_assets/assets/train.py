@@ -1,9 +1,8 @@
 """The curriculum: for each stage a training set, a checkpoint and an evaluation, chained by one factory."""
 
-import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from dagster._core.errors import DagsterPipesExecutionError
 
 from vid_assets.assets.base import StageConfig, TrainingSetConfig, dagster_code_version, execute, key_of
 from vid_assets.automation import follow_changes
-from vid_assets.checks import loss_check
+from vid_assets.checks import loss_checks
 from vid_assets.partitions import experiments
 from vid_assets.project import Project
 from vid_assets.stages import all_stages
@@ -91,7 +90,12 @@ def _stage_assets(project: Project, name: str, previous: str | None) -> list[dg.
         check_specs=[
             dg.AssetCheckSpec(
                 "loss_finite", asset=key_of(checkpoint_name), blocking=True, description="No NaN, no infinity."
-            )
+            ),
+            dg.AssetCheckSpec(
+                "heldout_falls",
+                asset=key_of(checkpoint_name),
+                description="Warns where the loss on held-out samples is not lower than that of the weights before.",
+            ),
         ],
         description=f"One training run of {section.steps} steps"
         + (f", from the {section.start_from} weights of stage {previous}." if previous else ", from fresh weights.")
@@ -122,8 +126,8 @@ def _stage_assets(project: Project, name: str, previous: str | None) -> list[dg.
                 parent_pid=os.getpid(),
             ),
             force=config.force,
-            views=_loss_curve,
-            checks=loss_check,
+            views=_views("checkpoint_views", name),
+            checks=loss_checks,
             table="latents",
             excluded_seconds=lambda: child.startup_seconds,
         )
@@ -151,7 +155,7 @@ def _stage_assets(project: Project, name: str, previous: str | None) -> list[dg.
                 project, name, str(partition), config.force, progress
             ),
             force=config.force,
-            views=_strips,
+            views=_views("evaluation_views", name),
         )
 
     return [training_set, checkpoint, evaluation]
@@ -180,30 +184,19 @@ class _Child:
                 self.startup_seconds = max(0.0, message["at"] - began)
 
 
-def _loss_curve(
-    project: Project, partition: str | None, facts: Mapping[str, Any], redraw: bool
-) -> Mapping[str, dg.MetadataValue]:
-    """The loss by step, as a picture."""
-    from vid_assets.views.sheets import as_markdown
+def _views(draw: str, stage: str) -> Callable[[Project, str | None, Mapping[str, Any], bool], dict[str, Any]]:
+    """The pictures and tables of a stage, drawn again even on a hit: what they compare with may have changed."""
 
-    folder = Path(project.local, facts["folder"])
-    picture = folder.parent / "loss.png"
-    if redraw or not picture.is_file():
-        from vid_assets.views.plots import loss_plot
+    def views(
+        project: Project, partition: str | None, facts: Mapping[str, Any], redraw: bool
+    ) -> dict[str, dg.MetadataValue]:
+        from vid_assets.steps import training_views
 
-        losses = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
-        picture.write_bytes(loss_plot(losses, f"loss, {partition}"))
-    return {
-        "loss": dg.MetadataValue.md(as_markdown(picture.read_bytes(), "loss by step")),
-        "checkpoint": dg.MetadataValue.path(str(folder)),
-    }
+        shown = getattr(training_views, draw)(project, stage, str(partition), facts)
+        files = Path(project.local, facts["folder"])
+        paths = {"files": files, "tensorboard": files.parent / "tensorboard"}
+        return {title: dg.MetadataValue.md(text) for title, text in shown.items()} | {
+            name: dg.MetadataValue.path(str(path)) for name, path in paths.items() if path.is_dir()
+        }
 
-
-def _strips(
-    project: Project, partition: str | None, facts: Mapping[str, Any], redraw: bool
-) -> Mapping[str, dg.MetadataValue]:
-    """The generated frames beside the data, as filmstrips."""
-    from vid_assets.steps.evaluations import strip_views
-
-    shown = {title: dg.MetadataValue.md(text) for title, text in strip_views(project, facts["folder"]).items()}
-    return shown | {"videos": dg.MetadataValue.path(str(Path(project.local, facts["folder"])))}
+    return views

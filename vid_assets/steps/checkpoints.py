@@ -1,4 +1,4 @@
-"""`checkpoint/<stage>`: write the manifest of a training run, let a child process train, keep what it used.
+"""`checkpoint/<stage>`: let a child process train from a manifest, and keep what it used and how it went.
 
 A run's folder is named by everything that decides what is learned, so that an interrupted run is found again and
 goes on, and a changed recipe never mixes with an older run.
@@ -7,6 +7,7 @@ goes on, and a changed recipe never mixes with an older run.
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,106 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import ModelError
-from model.manifest import TRAIN_CODE_VERSION, identity
-from model.vae_folder import normalisation
 from model.weights import checkpoint_hash
 from vid_assets.project import Project
-from vid_assets.steps.pins import pinned_row
-from vid_assets.steps.vae import weights_of
+from vid_assets.steps.manifests import TrainingError, manifest, read_record, run_key
+from vid_assets.steps.plan import plan_for
 from vid_assets.store.cache import Output
 from vid_assets.store.state import StageState, digest
 
 Progress = Callable[[str], None]
-#: What a stage of the curriculum adds to the recipe of its experiment.
-_OF_STAGE = {"steps", "batch_size", "lr", "warmup_steps", "grad_clip", "ema_decay", "image_share", "share_unit"}
 #: Starts the command and waits for it; raises when it fails.
 Launch = Callable[[list[str]], None]
-
-
-class TrainingError(RuntimeError):
-    """A training run cannot start, or did not end with a checkpoint."""
-
-
-def manifest(project: Project, stage: str, experiment: str) -> dict[str, Any]:
-    """Everything a training run needs to know, without the folder that it writes to."""
-    config, recipe = project.config, project.config.experiments[experiment]
-    section = config.stage(stage)
-    previous = config.previous_stage(stage)
-    vae = weights_of(project, config.vae)
-    return {
-        "format": 1,
-        "experiment": experiment,
-        "stage": stage,
-        "training_set": training_set_spec(project, stage),
-        "vae": {
-            "family": config.vae.family,
-            "path": str(vae.folder),
-            "weights_hash": vae.hash,
-            "normalisation": normalisation(vae.folder, config.vae.family).as_dict(),
-        },
-        "recipe": {
-            "model": recipe.model,
-            "objective": recipe.objective.model_dump(),
-            "seed": recipe.seed,
-            "caption_dropout": recipe.caption_dropout,
-            "weight_decay": recipe.weight_decay,
-            **section.model_dump(include=_OF_STAGE),
-        },
-        "runtime": {
-            "device": config.train.device,
-            "threads": config.train.threads,
-            "checkpoint_every": section.checkpoint_every,
-            "workers": config.train.workers,
-        },
-        "parent": _parent(project, previous.name, experiment, section.start_from) if previous else None,
-        "code_version": TRAIN_CODE_VERSION,
-    }
-
-
-def training_set_spec(project: Project, stage: str) -> dict[str, Any]:
-    """The stage's training set as `model` reads it: uris, pinned versions and the digest."""
-    state = project.states.read(f"training_set/{stage}", None)
-    row = pinned_row(project, state.data_version) if state else None
-    if row is None:
-        raise TrainingError(f"training_set/{stage} is not finished; materialize it first")
-    store, config = project.store, project.config
-    embedded = bool(config.text_encoder or config.pooled_text_encoder or config.image_encoder)
-    return {
-        "digest": row["digest"],
-        "latents_uri": store.table_uri("latents"),
-        "latents_version": row["latents_version"],
-        "members_uri": store.table_uri("training_set_members"),
-        "members_version": row["members_version"],
-        "embeddings_uri": store.table_uri("embeddings") if embedded else None,
-        "embeddings_version": row["embeddings_version"] if embedded else None,
-    }
-
-
-def _parent(project: Project, stage: str, experiment: str, weights: str) -> dict[str, str]:
-    folder = final_folder(project, stage, experiment)
-    record = read_record(folder)
-    return {"folder": str(folder), "weights_hash": record["weights_hash"], "weights": weights}
-
-
-def run_key(document: dict[str, Any]) -> str:
-    """Name of a run: a hash of what of its manifest decides what is learned."""
-    return digest(identity(document))[:16]
-
-
-def final_folder(project: Project, stage: str, experiment: str) -> Path:
-    """The folder of the finished checkpoint of a stage. Raises `TrainingError` where there is none."""
-    state = project.states.read(f"checkpoint/{stage}", experiment)
-    if state is None:
-        raise TrainingError(f"checkpoint/{stage} [{experiment}] is not finished; materialize it first")
-    return Path(project.local, state.facts["folder"])
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """`checkpoint.json` of a finished checkpoint."""
-    try:
-        return json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError) as error:
-        raise TrainingError(f"{folder} holds no whole checkpoint: {error}") from error
+#: Metric name -> [[step, value], ...], as a run records them.
+Curves = dict[str, list[list[float]]]
 
 
 def checkpoint(
@@ -129,6 +42,7 @@ def checkpoint(
 ) -> Output:
     """Train a stage to its end, going on from where an interrupted run of the same manifest stopped."""
     document = manifest(project, stage, experiment)
+    plan = _planned(project, stage, experiment, progress)
     key = run_key(document)
     folder = project.folder("checkpoints", experiment, stage) / key
     final = folder / "final"
@@ -150,10 +64,10 @@ def checkpoint(
         command += ["--report", report] if report else []
         command += ["--parent-pid", str(parent_pid)] if parent_pid else []
         launch(command)
-    record = read_record(final)
-    losses = [float(loss) for loss in json.loads((final / "losses.json").read_text(encoding="utf-8"))]
-    _keep_run(project, key, document, record, folder, dagster_run_id, losses)
-    tail = losses[-max(1, len(losses) // 10) :]
+    record, curves = read_record(final), read_curves(final)
+    losses = [loss for _, loss in curves["loss"]]
+    _keep_run(project, key, document, record, folder, dagster_run_id)
+    _keep_curves(project, key, curves)
     return Output(
         record["weights_hash"],
         _files_digest(final, record["weights_hash"]),
@@ -163,23 +77,78 @@ def checkpoint(
         facts={
             "folder": str(final.relative_to(project.local)),
             "run key": key,
-            "steps": len(losses),
-            "first loss": losses[0],
-            "last loss": losses[-1],
-            "mean loss of the last tenth": sum(tail) / len(tail),
+            **_how_it_went(losses, curves, record["summary"]),
+            "memory plan": plan,
+            "objective": document["recipe"]["objective"],
             "training set": document["training_set"]["digest"],
             "latents version": document["training_set"]["latents_version"],
             "vae weights": document["vae"]["weights_hash"],
-            "latents read": _route(record["summary"]["read_through_lance"]),
+            "pretrained weights": (document["recipe"]["weights"] or {}).get("weights_hash", "none"),
             "parent weights": (document["parent"] or {}).get("weights_hash", "none"),
+            "weights": record["weights_hash"],
             "bytes": sum(file.stat().st_size for file in final.rglob("*") if file.is_file()),
         },
     )
 
 
+def _planned(project: Project, stage: str, experiment: str, progress: Progress) -> str:
+    """The memory plan of a run as Markdown, told before it starts; one that cannot be made stops nothing."""
+    try:
+        plan = plan_for(project, stage, experiment)
+    except ModelError as error:
+        progress(f"memory was not planned: {error}")
+        return f"not planned: {error}"
+    peak = f", {plan.usage.peak / 2**30:.2f} GiB predicted" if plan.usage else ""
+    warning = "; THIS IS MORE THAN train.memory_gb" if plan.fits is False else ""
+    progress(f"memory plan: policy {plan.chosen}{peak}{warning}")
+    return plan.markdown()
+
+
+def _how_it_went(losses: list[float], curves: Curves, summary: dict[str, Any]) -> dict[str, Any]:
+    """The losses, the speed and the memory of a run, as far as they were measured."""
+    tail = losses[-max(1, len(losses) // 10) :]
+    heldout = summary["heldout"]
+    seconds = [value for _, value in curves.get("step_seconds", [])]
+    found: dict[str, Any] = {
+        "steps": len(losses),
+        "first loss": losses[0],
+        "last loss": losses[-1],
+        "mean loss of the last tenth": sum(tail) / len(tail),
+        "held-out loss at the start": heldout["start"],
+        "held-out loss": heldout["final"],
+        "best held-out loss": heldout["best"],
+        "seconds a step, median": round(statistics.median(seconds), 4) if seconds else None,
+        "samples": summary["samples"],
+        "samples a second": _by_kind(summary),
+        "share of time waiting for data": summary["data_wait_share"],
+        "peak memory, bytes": summary["memory_bytes"],
+        "processes": summary["processes"],
+        "device": summary["device"],
+        "parameters": summary["parameters"],
+        "parameters that were trained": summary["trained_parameters"],
+        "recomputed": summary["recomputed"],
+        "latents read": _route(summary["read_through_lance"]),
+        "resumed from step": summary["resumed_from"],
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _by_kind(summary: dict[str, Any]) -> dict[str, float] | None:
+    """Samples of each kind in a second, by the share of all samples that they are; None where no step was timed."""
+    rate, samples = summary["samples_per_second"], summary["samples"]
+    if not rate:
+        return None
+    return {kind: round(rate * count / sum(samples.values()), 3) for kind, count in samples.items() if count}
+
+
 def _route(through_lance: str | None) -> str:
     """How the loader got at the bytes of latents."""
     return f"through Lance: {through_lance}" if through_lance else "from a memory map"
+
+
+def read_curves(final: Path) -> Curves:
+    """What a finished run recorded along its way, by name."""
+    return json.loads((final / "curves.json").read_text(encoding="utf-8"))
 
 
 def _keep_run(
@@ -189,7 +158,6 @@ def _keep_run(
     record: dict[str, Any],
     folder: Path,
     dagster_run_id: str | None,
-    losses: list[float],
 ) -> None:
     row = {
         "run_key": key,
@@ -206,13 +174,17 @@ def _keep_run(
         "created_at": datetime.now(UTC),
     }
     project.store.upsert("runs", [row])
-    project.store.upsert(
-        "metrics",
-        [
-            {"metric_id": f"{key}/loss/{step:08d}", "run_key": key, "name": "loss", "step": step, "value": loss}
-            for step, loss in enumerate(losses, 1)
-        ],
-    )
+
+
+def _keep_curves(project: Project, key: str, curves: Curves) -> None:
+    """The curves as rows of `metrics`; what was not measured at a step has no row."""
+    rows = [
+        {"metric_id": f"{key}/{name}/{int(step):08d}", "run_key": key, "name": name, "step": int(step), "value": value}
+        for name, points in curves.items()
+        for step, value in points
+        if value is not None
+    ]
+    project.store.upsert("metrics", rows)
 
 
 def _fault(final: Path) -> str | None:
@@ -220,7 +192,7 @@ def _fault(final: Path) -> str | None:
     try:
         if checkpoint_hash(final) != read_record(final)["weights_hash"]:
             return "does not hold the weights that it names"
-        json.loads((final / "losses.json").read_text(encoding="utf-8"))
+        read_curves(final)
     except (TrainingError, ModelError, OSError, ValueError, KeyError) as error:
         return f"is not whole ({error})"
     return None

@@ -1,19 +1,29 @@
-"""`evaluation/<stage>`: held-out loss and generated, decoded videos of a checkpoint, beside the data."""
+"""`evaluation/<stage>`: what a checkpoint does on held-out samples, and what it generates, beside the data.
+
+The checkpoint of the stage before, which it started from, is measured on the same samples and noise. Other experiments
+are not part of it: they are compared with from what is stored of them, see `comparisons`.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from vid_assets.project import Project
-from vid_assets.steps.checkpoints import final_folder, manifest, read_record
+from vid_assets.steps.manifests import final_folder, manifest, read_record
 from vid_assets.store.cache import Output
 from vid_assets.store.state import StageState, digest
 
 Progress = Callable[[str], None]
+#: What is measured of a checkpoint, by its key in the evaluation of `model`, and by its name in the facts.
+NUMBERS = {
+    "heldout_loss": "held-out loss",
+    "heldout_loss_by_time": "held-out loss by time",
+    "heldout_loss_by_bucket": "held-out loss by bucket",
+    "motion": "motion",
+    "motion_ratio": "motion, over the data's",
+}
 
 
 def evaluation(
@@ -26,47 +36,44 @@ def evaluation(
     record = read_record(final)
     settings = project.config.evaluation.model_dump()
     folder = project.folder("evaluations", experiment, stage, digest([record["weights_hash"], settings])[:16])
-    document = manifest(project, stage, experiment) | {
-        "checkpoint": str(final),
-        "evaluation": settings,
-        "output": str(folder),
-    }
-    found = evaluate(document)
+    training = manifest(project, stage, experiment)
+    document = training | {"checkpoint": str(final), "evaluation": settings, "output": str(folder)}
+    before, gone = _before(project, stage, record)
+    found = evaluate(document | {"compare": before})
     files = _files(folder)
-    loss = found["heldout_loss"]
-    facts = {
+    notes = [note for note in (found["note"], gone) if note]
+    facts: dict[str, Any] = {
         "folder": str(folder.relative_to(project.local)),
         "checkpoint": record["weights_hash"],
-        "held-out loss": loss if loss is not None else "not measured",
+        "objective": training["recipe"]["objective"],
+        "measured on": digest([training["training_set"]["digest"], training["vae"]["weights_hash"], settings["seed"]]),
         "held-out samples": found["heldout_samples"],
-        "note": found["note"] or "",
+        **_numbers(found),
+        "motion of the data": found["data_motion"],
+        "compared with": {other["name"]: _numbers(other) for other in found["compare"]},
+        "notes": notes,
         "vae note": project.config.vae.note or "",
         "generated": sum(video["kind"] == "generated" for video in found["videos"]),
         "bytes": sum(size for _, size in files),
     }
-    version = digest([record["weights_hash"], settings, loss])
+    version = digest([record["weights_hash"], settings, found["heldout_loss"]])
     return Output(version, digest(files), rows=len(files), computed=len(files), facts=facts)
 
 
-def strip_views(project: Project, folder: str) -> dict[str, str]:
-    """Markdown by title: a filmstrip of each generated video, and of the data beside it."""
-    from vid_assets.views.sheets import as_markdown, filmstrip
-
-    shown = {}
-    listed = json.loads(Path(project.local, folder, "evaluation.json").read_text(encoding="utf-8"))["videos"]
-    for video in listed:
-        frames = _frames(Path(project.local, folder, Path(video["path"]).name))
-        image = filmstrip(frames, 6)
-        shown[f"{video['kind']} {video['name']}"] = as_markdown(image, f"{video['kind']} {video['name']}")
-    return shown
+def _before(project: Project, stage: str, record: dict[str, Any]) -> tuple[list[dict[str, str]], str | None]:
+    """The checkpoint that this one started from, to be measured beside it; where it is gone, a note that says so."""
+    parent, previous = record["parent"], project.config.previous_stage(stage)
+    if parent is None or previous is None:
+        return [], None
+    folder = Path(parent["folder"])
+    if not (folder / "checkpoint.json").is_file() or read_record(folder)["weights_hash"] != parent["weights_hash"]:
+        return [], f"the checkpoint of {previous.name} that it started from is gone, so it is not compared with"
+    return [{"name": previous.name, "folder": str(folder)}], None
 
 
-def _frames(path: Path) -> np.ndarray:
-    """All frames of a written video or still, uint8 RGB (F, H, W, 3)."""
-    import av
-
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+def _numbers(found: dict[str, Any]) -> dict[str, Any]:
+    """What was measured of a checkpoint; what was not is None."""
+    return {name: found[key] for key, name in NUMBERS.items()}
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:

@@ -71,7 +71,7 @@ def plan(project: Project, what: str) -> Removal:
     `what` is a uri or path (a relative one from the present folder), the end of one, or the beginning of a video_id.
     Raises `ConfigError` where it means no video, or more than one.
     """
-    video_id, store = _one_video(project, what), project.store
+    video_id, store = video_named(project, what), project.store
     sources = store.read("sources", equals("video_id", video_id))
     uris = {row["uri"] for row in sources if row["state"] != "replaced"}
     before = store.read("removals", equals("video_id", video_id))
@@ -170,7 +170,8 @@ def undo(project: Project, what: str) -> list[str]:
     return [f"video {video_id[:_SHOWN]} is no longer shut out; `vid-assets run` ingests it where its file is there"]
 
 
-def _one_video(project: Project, what: str) -> str:
+def video_named(project: Project, what: str) -> str:
+    """The video_id of the one video that `what` means, see `plan`. Raises `ConfigError`."""
     rows = project.store.read("sources", "video_id IS NOT NULL", ["uri", "video_id", "state"])
     found = {row["video_id"] for row in rows if row["uri"] in (what, os.path.abspath(what))}
     found = found or {row["video_id"] for row in rows if row["state"] != "replaced" and _fits(row["uri"], what)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,28 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 _MAIN, _FAINT, _BAD, _GREY = "#2563a8", "#b5cbe4", "#b8281f", "#5d6268"
+_SECOND = "#c2571a"
+#: Of what is compared with.
+_OTHERS = ("#6b8f3a", "#8a5aa8", "#2a9d8f", "#a8862a", "#7a6a5d")
 
 
-def loss_plot(losses: Sequence[float], title: str = "", *, steps: Sequence[int] | None = None) -> bytes:
+Points = Sequence[tuple[float, float]]
+
+
+def loss_plot(
+    losses: Sequence[float],
+    title: str = "",
+    *,
+    steps: Sequence[int] | None = None,
+    heldout: Points = (),
+    level: tuple[str, float] | None = None,
+    others: Mapping[str, Points] | None = None,
+) -> bytes:
     """Losses by training step with their moving average; `steps` are 1, 2, 3, ... unless given.
 
-    A loss that is not finite leaves a gap, marked below. Raises `ValueError` if `steps` has another length.
+    `heldout` are (step, loss) points of the same run on held-out samples, `others` those of runs to compare with, by
+    name; `level` is a named loss that is drawn as a line across. A loss that is not finite leaves a gap, marked below.
+    Raises `ValueError` if `steps` has another length.
     """
     if steps is not None and len(steps) != len(losses):
         raise ValueError(f"{len(steps)} steps for {len(losses)} losses")
@@ -35,17 +51,42 @@ def loss_plot(losses: Sequence[float], title: str = "", *, steps: Sequence[int] 
     # A handful of losses are points; many are a band behind their average.
     span = max(len(values) // 20, 1)
     if span == 1:
-        axes.plot(at, np.where(finite, values, np.nan), "o-", color=_MAIN, markersize=3.5)
+        axes.plot(at, np.where(finite, values, np.nan), "o-", color=_MAIN, markersize=3.5, label="loss")
     else:
         axes.plot(at, np.where(finite, values, np.nan), color=_FAINT, linewidth=0.9, label="loss")
         axes.plot(at, _moving_mean(values, span), color=_MAIN, linewidth=2, label=f"mean of {span}")
-        axes.legend(frameon=False)
     if not finite.all():
         axes.plot(at[~finite], np.full((~finite).sum(), values[finite].min()), "x", color=_BAD)
         axes.text(0.99, 0.02, f"{(~finite).sum()} not finite", transform=axes.transAxes, ha="right", color=_BAD)
+    if heldout:
+        axes.plot(*zip(*heldout), "o-", color=_SECOND, markersize=4, linewidth=1.6, label="held out")
+    for number, (name, points) in enumerate((others or {}).items()):
+        colour = _OTHERS[number % len(_OTHERS)]
+        axes.plot(*zip(*points), "o--", color=colour, markersize=3, linewidth=1.1, label=name)
+    if level is not None:
+        axes.axhline(level[1], color=_GREY, linewidth=1, linestyle=":", label=level[0])
+    if len(axes.get_lines()) > 1:
+        axes.legend(frameon=False, fontsize=8)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _png(figure)
+
+
+def lines_plot(lines: Mapping[str, Points], title: str = "", *, across: str = "", up: str = "") -> bytes:
+    """Some lines of (x, y) points by name, the first one in front."""
+    figure, axes = _figure(title)
+    drawn = {name: points for name, points in lines.items() if points}
+    if not drawn:
+        return _nothing(figure, axes, "nothing measured")
+    for number, (name, points) in enumerate(drawn.items()):
+        first = number == 0
+        colour = _MAIN if first else _OTHERS[(number - 1) % len(_OTHERS)]
+        style = {"linewidth": 2, "zorder": 3} if first else {"linewidth": 1.2, "linestyle": "--"}
+        axes.plot(*zip(*points), marker="o", color=colour, markersize=4, label=name, **style)
+    axes.legend(frameon=False, fontsize=8)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
     return _png(figure)
 
 

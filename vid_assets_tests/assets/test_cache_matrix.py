@@ -280,40 +280,12 @@ def test_a_bucket_is_added(home, put):
     assert {row["bucket"] for row in made.rows("samples")} == {"1x32x48", "5x32x48@8", "9x32x48@8", "13x32x48@8"}
 
 
-def test_a_setting_of_the_second_stage_changes(home, put):
-    made = start(home, put, training=True)
-    made.stage("long")["lr"] = 5e-4
-    counts = made.run(training=True)
-    assert set(counts) == {"checkpoint/long[one]", "evaluation/long[one]"}
-    assert counts["checkpoint/long[one]"] == 3
-
-
 def test_a_setting_of_the_first_stage_makes_the_second_train_again(home, put):
     made = start(home, put, training=True)
     made.stage("short")["steps"] = 5
     assert set(made.run(training=True)) == {
         f"{what}/{stage}[one]" for what in ("checkpoint", "evaluation") for stage in ("short", "long")
     }
-
-
-def test_another_experiment_leaves_the_first_alone(home, put):
-    made = start(home, put, training=True)
-    made.config["experiments"]["two"] = {"model": "tiny-dit", "seed": 1}
-    assert set(made.run(training=True)) == {
-        f"{what}/{stage}[two]" for what in ("checkpoint", "evaluation") for stage in ("short", "long")
-    }
-
-
-def test_footage_that_a_stage_does_not_reach_leaves_its_checkpoint(home, put):
-    made = start(home, put, training=True)
-    put(made, "still_two.png")
-    counts = made.run(training=True)
-    assert counts["latents[b00002]"] == 1
-    assert counts["checkpoint/short[one]"] == 4  # a new image is in its training set
-    digests = {row["stage"]: 0 for row in made.rows("training_sets")}
-    for row in made.rows("training_sets"):
-        digests[row["stage"]] += 1
-    assert digests == {"short": 2, "long": 1}
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def members(made: Home) -> list[dict[str, Any]]:
 
 def test_every_sample_has_the_embeddings_that_it_can_have(made: Home) -> None:
     from model.data import TrainingSet
-    from vid_assets.steps.checkpoints import training_set_spec
+    from vid_assets.steps.manifests import training_set_spec
 
     found = members(made)
     assert all(row["image_key"] for row in found)

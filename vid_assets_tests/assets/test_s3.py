@@ -12,7 +12,7 @@ from vid_assets.config import ConfigError
 from vid_assets.config_file import home as home_of_environment
 from vid_assets.project import Project
 from vid_assets.steps import prune, removal
-from vid_assets.steps.checkpoints import training_set_spec
+from vid_assets.steps.manifests import training_set_spec
 from vid_assets.store.place import files_at, local_folder
 from vid_assets.store.state import Fingerprint, StageState, StateFolder
 from vid_assets_tests.harness import Home

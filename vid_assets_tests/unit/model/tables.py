@@ -128,24 +128,43 @@ def manifest(training_set: dict[str, Any], output: Path, **changes: Any) -> dict
     """A training manifest; keyword arguments change the recipe, or the runtime where it has the key."""
     recipe: dict[str, Any] = {
         "model": "tiny-dit",
+        "family": "wan",
+        "weights": None,
+        "image_conditioning": "none",
         "objective": {"name": "flow_matching", "shift": 3.0, "time_sampling": "logit_normal"},
         "seed": 7,
         "caption_dropout": 0.2,
-        "weight_decay": 0.01,
+        "optimizer": {"name": "adamw", "weight_decay": 0.01, "betas": [0.9, 0.999], "eps": 1e-8},
+        "lr": 1e-3,
+        "schedule": {"name": "constant", "warmup_steps": 4, "final_share": 0.0},
         "steps": 12,
         "batch_size": 2,
-        "lr": 1e-3,
-        "warmup_steps": 4,
+        "mix": None,
         "grad_clip": 1.0,
         "ema_decay": 0.9,
         "image_share": 0.25,
         "share_unit": "samples",
+        "precision": "fp32",
+        "lora": None,
     }
-    runtime: dict[str, Any] = {"device": "cpu", "threads": 1, "checkpoint_every": 4, "workers": 0}
+    runtime: dict[str, Any] = {
+        "device": "cpu",
+        "threads": 1,
+        "workers": 0,
+        "processes": 1,
+        "engine": "ddp",
+        "checkpoint_every": 4,
+        "keep_last": 2,
+        "validate_every": None,
+        "activation": "none",
+        "micro_batch": None,
+        "dry_run": False,
+        "tensorboard": False,
+    }
     for key, value in changes.items():
         (runtime if key in runtime else recipe)[key] = value
     return {
-        "format": 1,
+        "format": 2,
         "experiment": "base",
         "stage": "small",
         "training_set": training_set,

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,15 @@ from model import checkpoint
 from model.manifest import TRAIN_CODE_VERSION, ManifestError, check_train
 from model.order import OrderError
 from model.train import StopRequest, main
-from model.trainer import Stopped, TrainingError, curve, train
+from model.training.reporting import curve
+from model.training.run_state import OtherRunError
+from model.training.start import StartError
+from model.training.trainer import Stopped, TrainingError, train
 from model.weights import checkpoint_hash, weights_hash
 from vid_assets_tests.unit.model.tables import manifest, mixed_training_set
 
-STEPS = 60
+STEPS = 24
+NO_WARMUP = {"name": "constant", "warmup_steps": 0, "final_share": 0.0}
 REPO = Path(checkpoint.__file__).parent.parent
 
 
@@ -78,92 +81,44 @@ def assert_same_run(output: Path, undisturbed: Path) -> None:
     assert checkpoint_hash(output / "final") == checkpoint_hash(undisturbed / "final")
 
 
-def command(file: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "model.train", "--manifest", str(file), *more]
-
-
 @pytest.fixture(scope="module")
-def killed_and_orphaned(training_set: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Two real processes, started together since each takes seconds to import: one is killed, one loses its parent."""
-    folder = tmp_path_factory.mktemp("processes")
-    killed = manifest(training_set, folder / "killed", steps=STEPS)
-    orphan = manifest(training_set, folder / "orphan", steps=10**6)
-    for name, content in (("killed", killed), ("orphan", orphan)):
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    launcher = (
-        "import os, subprocess, sys, time\n"
-        "child = subprocess.Popen([*sys.argv[1:], '--parent-pid', str(os.getpid())])\n"
-        "print(child.pid, flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    orphan_command = [sys.executable, "-c", launcher, *command(folder / "orphan.json")]
-    with open(folder / "orphan.out", "w") as out, open(folder / "orphan.err", "w") as err:
-        parent = subprocess.Popen(orphan_command, stdout=out, stderr=err, cwd=REPO)
-    try:
-        with subprocess.Popen(command(folder / "killed.json"), stdout=subprocess.PIPE, text=True, cwd=REPO) as process:
-            for line in process.stdout or ():
-                if json.loads(line)["event"] == "checkpoint" and json.loads(line)["step"] >= 8:
-                    process.send_signal(signal.SIGKILL)
-                    break
-        wait_for(lambda: checkpoint.latest(folder / "orphan") is not None, "a checkpoint of the orphan")
-    finally:
-        parent.kill()
-        parent.wait()
-    wait_for(lambda: "gone" in (folder / "orphan.err").read_text(), "the orphan to notice")
-    return {"folder": folder, "code": process.returncode, "manifest": killed}
-
-
-def wait_for(condition: Any, what: str, seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.1)
+def killed(training_set: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A real process that was killed after some steps."""
+    folder = tmp_path_factory.mktemp("killed")
+    asked = manifest(training_set, folder / "run", steps=STEPS)
+    (folder / "manifest.json").write_text(json.dumps(asked))
+    command = [sys.executable, "-m", "model.train", "--manifest", str(folder / "manifest.json")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPO) as process:
+        for line in process.stdout or ():
+            if json.loads(line)["event"] == "checkpoint":
+                process.send_signal(signal.SIGKILL)
+                break
+    return {"code": process.returncode, "manifest": asked}
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_result_bit_for_bit(
-    killed_and_orphaned: dict[str, Any], undisturbed: Path
+    killed: dict[str, Any], undisturbed: Path
 ) -> None:
-    output = killed_and_orphaned["folder"] / "killed"
-    assert killed_and_orphaned["code"] == -signal.SIGKILL
+    output = Path(killed["manifest"]["output"])
+    assert killed["code"] == -signal.SIGKILL
     assert not (output / "final").exists()
     (output / ".tmp-step-00000099-abc").mkdir()  # what a kill during a save leaves behind
-    summary = train(killed_and_orphaned["manifest"], Recorder(), never)
-    assert 8 <= summary["resumed_from"] < STEPS
+    summary = train(killed["manifest"], Recorder(), never)
+    assert 4 <= summary["resumed_from"] < STEPS
     assert_same_run(output, undisturbed)
     assert not list(output.glob(".tmp-*"))
-
-
-def test_a_run_whose_parent_died_stops_and_keeps_its_state(killed_and_orphaned: dict[str, Any]) -> None:
-    folder = killed_and_orphaned["folder"]
-    message = (folder / "orphan.err").read_text().strip().splitlines()[-1]
-    assert message.startswith("stopped after step")
-    assert "the process that started this run" in message
-    newest = checkpoint.latest(folder / "orphan")
-    assert newest is not None
-    assert checkpoint.read_state(newest)["step"] == int(message.split()[3])
 
 
 def test_a_run_that_was_stopped_again_and_again_is_the_same_run(
     training_set: dict[str, Any], undisturbed: Path, tmp_path: Path
 ) -> None:
     asked = manifest(training_set, tmp_path, steps=STEPS)
-    for steps in (0, 1, 7, 0, 13):
+    for steps in (0, 1, 5, 0, 7):
         with pytest.raises(Stopped, match="enough"):
             train(asked, Recorder(), after(steps))
-    assert [folder.name for folder in checkpoint.step_folders(tmp_path)] == ["step-00000020", "step-00000021"]
+    assert [folder.name for folder in checkpoint.step_folders(tmp_path)] == ["step-00000012", "step-00000013"]
     train(asked, Recorder(), never)
     assert_same_run(tmp_path, undisturbed)
-
-
-def test_worker_processes_change_nothing_that_is_learned(
-    training_set: dict[str, Any], undisturbed: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(Stopped):
-        train(manifest(training_set, tmp_path, steps=STEPS, workers=1), Recorder(), after(5))
-    train(manifest(training_set, tmp_path, steps=STEPS), Recorder(), never)
-    assert_same_run(tmp_path, undisturbed)
-    record = json.loads((tmp_path / "final" / "checkpoint.json").read_text())
-    assert record["summary"]["read_through_lance"] is None
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(
@@ -172,7 +127,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(
     asked = manifest(training_set, tmp_path, steps=STEPS)
     with pytest.raises(Stopped):
         train(asked, Recorder(), after(9))
-    file = checkpoint.step_folder(tmp_path, 9) / "state.safetensors"
+    file = checkpoint.step_folder(tmp_path, 9) / "optimizer.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     summary = train(asked, Recorder(), never)
     assert summary["resumed_from"] == 8
@@ -196,12 +151,12 @@ def test_resume_with_another_recipe_is_refused_with_the_difference(
         train(manifest(training_set, tmp_path), Recorder(), after(3))
     before = sorted(path.name for path in tmp_path.iterdir())
     other = manifest({**training_set, "digest": "d2"}, tmp_path, lr=2e-3)
-    with pytest.raises(TrainingError) as refusal:
+    with pytest.raises(OtherRunError) as refusal:
         train(other, Recorder(), never)
     assert "recipe.lr: 0.001 before, 0.002 now" in str(refusal.value)
     assert 'training_set.digest: "d1" before, "d2" now' in str(refusal.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
-    with pytest.raises(TrainingError, match=r"recipe\.seed: 7 before, 8 now"):
+    with pytest.raises(OtherRunError, match=r"recipe\.seed: 7 before, 8 now"):
         train(manifest(training_set, undisturbed, steps=STEPS, seed=8), Recorder(), never)
 
 
@@ -224,19 +179,20 @@ def test_the_final_folder_says_what_it_was_made_of(training_set: dict[str, Any],
     assert (record["code_version"], record["train_code_version"]) == ("1", TRAIN_CODE_VERSION)
     assert len(json.loads((undisturbed / "final" / "losses.json").read_text())) == STEPS
     summary = record["summary"]
-    assert summary["samples"] == {"image": 30, "video": 90}  # a quarter, as declared
+    assert summary["samples"] == {"image": 12, "video": 36}  # a quarter, as declared
     assert summary["losses"][0] > summary["final_loss"]
+    assert summary["read_through_lance"] is None
     assert weights_hash(undisturbed / "final" / "ema") != weights_hash(undisturbed / "final" / "denoiser")
     assert len(checkpoint.step_folders(undisturbed)) == 2
 
 
 # A change of the algorithm moves these numbers and must bump TRAIN_CODE_VERSION, which then needs numbers of its own.
-GOLDEN = {"2": [1.70146, 1.25971, 1.70296, 1.58846]}
+GOLDEN = {"3": [1.69711, 1.68861, 1.48292, 1.19687]}
 
 
 def test_losses_change_only_with_the_code_version(undisturbed: Path) -> None:
     losses = json.loads((undisturbed / "final" / "losses.json").read_text())
-    assert [losses[step] for step in (0, 1, 5, 30)] == pytest.approx(GOLDEN[TRAIN_CODE_VERSION], abs=5e-3)
+    assert [losses[step] for step in (0, 1, 5, 20)] == pytest.approx(GOLDEN[TRAIN_CODE_VERSION], abs=5e-3)
 
 
 def test_a_stage_starts_from_the_weights_of_the_one_before(
@@ -247,12 +203,12 @@ def test_a_stage_starts_from_the_weights_of_the_one_before(
     still = {**manifest(training_set, tmp_path / "next", steps=1, lr=0.0), "parent": parent}
     train(still, Recorder(), never)
     assert weights_hash(tmp_path / "next" / "final" / "denoiser") == weights_hash(final / "ema")
-    with pytest.raises(TrainingError, match="changed or replaced"):
+    with pytest.raises(StartError, match="changed or replaced"):
         train({**still, "output": str(tmp_path / "x"), "parent": {**parent, "weights_hash": "0"}}, Recorder(), never)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_saves_nothing(training_set: dict[str, Any], tmp_path: Path) -> None:
-    asked = manifest(training_set, tmp_path, lr=1e30, warmup_steps=0, checkpoint_every=100)
+    asked = manifest(training_set, tmp_path, lr=1e30, schedule=NO_WARMUP, checkpoint_every=100)
     with pytest.raises(TrainingError, match="not finite"):
         train(asked, Recorder(), never)
     assert not checkpoint.step_folders(tmp_path)
@@ -296,7 +252,7 @@ def test_every_problem_of_a_manifest_is_named(training_set: dict[str, Any], tmp_
     del bad["recipe"]["lr"], bad["output"]
     with pytest.raises(ManifestError) as error:
         check_train(bad)
-    with pytest.raises(ManifestError, match="share_unit must be samples or tokens"):
+    with pytest.raises(ManifestError, match=r"share_unit is 'frames'; it must be samples or tokens"):
         check_train(manifest(training_set, tmp_path, share_unit="frames"))
     for part in ("recipe.lr is missing", "recipe.steps is 'many'", "output is missing"):
         assert part in str(error.value)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from vid_assets.views import plots
 
-BAD = (184, 40, 31)
+BAD, MAIN, HELD, OTHER = (184, 40, 31), (37, 99, 168), (194, 87, 26), (107, 143, 58)
 
 
 def _pixels(data: bytes) -> np.ndarray:
@@ -71,3 +71,20 @@ def test_unmeasured_values_are_said_not_drawn():
 def test_a_limit_needs_its_direction():
     with pytest.raises(ValueError, match="belong together"):
         plots.histogram([1.0], limit=2)
+
+
+def test_the_losses_of_other_runs_and_of_held_out_samples_are_drawn_beside_the_run():
+    losses, heldout = [3 - 0.01 * i for i in range(100)], [(0, 3.1), (100, 2.2)]
+    alone = _pixels(plots.loss_plot(losses))
+    assert _count(alone, HELD) == _count(alone, OTHER) == 0
+    both = _pixels(
+        plots.loss_plot(losses, heldout=heldout, others={"two": [(0, 3.1), (100, 2.5)]}, level=("before", 3))
+    )
+    assert _count(both, HELD) > 100 and _count(both, OTHER) > 50
+
+
+def test_lines_are_drawn_for_each_name_that_has_points():
+    drawn = _pixels(plots.lines_plot({"this": [(0.1, 2.0), (0.9, 1.0)], "other": [(0.1, 2.5), (0.9, 2.4)], "none": []}))
+    assert _count(drawn, MAIN) > 100 and _count(drawn, OTHER) > 50
+    empty = _pixels(plots.lines_plot({"this": []}))
+    assert _count(empty, MAIN) == 0 and len(np.unique(empty)) > 1, "it says that there is nothing"

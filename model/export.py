@@ -1,0 +1,245 @@
+"""A finished checkpoint as a folder that diffusers loads: by `DiffusionPipeline.from_pretrained`, or part by part.
+
+Belongs here: which pipeline a denoiser is part of, and how each other part gets into the folder. Parts that are not at
+hand are left out and named; the pipeline then loads where they are given to it, or None in their place.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.checkpoint import atomic_folder, write_json
+from model.errors import ModelError
+from model.latent_space import latent_space
+from model.presets import Preset, preset
+from model.weights import (
+    PREPROCESSING,
+    checkpoint_hash,
+    image_levels,
+    read_json,
+    tokenizer_folder,
+    weight_files,
+    weights_hash,
+)
+
+#: Family -> the diffusers pipeline of its denoisers, and of those that are given a first frame. None: there is none, or
+#: it conditions on something else than was trained on, as Wan's, which fills up with the encoding of a grey video.
+PIPELINES: dict[str, tuple[str | None, str | None]] = {
+    "svd": (None, "StableVideoDiffusionPipeline"),
+    "cogvideox": ("CogVideoXPipeline", None),
+    "hunyuan_video": ("HunyuanVideoPipeline", None),
+    "wan": ("WanPipeline", None),
+    "ltx_video": ("LTXPipeline", "LTXImageToVideoPipeline"),
+}
+#: Family -> the parts of its pipelines, beside the denoiser and its scheduler.
+_COMPONENTS = {
+    "svd": ("vae", "image_encoder", "feature_extractor"),
+    "cogvideox": ("vae", "text_encoder", "tokenizer"),
+    "hunyuan_video": ("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"),
+    "wan": ("vae", "text_encoder", "tokenizer"),
+    "ltx_video": ("vae", "text_encoder", "tokenizer"),
+}
+#: Which folder of a finished checkpoint holds which weights.
+_WEIGHTS = {"ema": "ema", "raw": "denoiser"}
+
+#: Name of a part -> its library and class.
+Written = dict[str, tuple[str, str]]
+
+
+class ExportError(ModelError):
+    """A checkpoint cannot be exported; the message says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Local folders of what a pipeline has beside the denoiser; None where one is not at hand."""
+
+    vae: Path | None = None
+    text_encoder: Path | None = None
+    pooled_text_encoder: Path | None = None
+    image_encoder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        folder: where.
+        pipeline: class of diffusers that `model_index.json` names; None: the parts load one by one.
+        parts: name in the folder -> library and class.
+        missing: parts of the pipeline that were not at hand.
+    """
+
+    folder: Path
+    pipeline: str | None
+    parts: Mapping[str, tuple[str, str]]
+    missing: tuple[str, ...]
+
+    @property
+    def loading(self) -> str:
+        """The Python expression that loads it."""
+        if self.pipeline:
+            absent = "".join(f", {name}=None" for name in self.missing)
+            return f'diffusers.DiffusionPipeline.from_pretrained("{self.folder}"{absent})'
+        name = "unet" if "unet" in self.parts else "transformer"
+        return f'diffusers.{self.parts[name][1]}.from_pretrained("{self.folder}", subfolder="{name}")'
+
+
+def export(
+    checkpoint: str | Path,
+    output: str | Path,
+    parts: Parts | None = None,
+    *,
+    weights: str = "ema",
+    dtype: str = "float32",
+) -> Exported:
+    """Write a finished checkpoint as the folder `output`, with a README.md that says what made it.
+
+    Args:
+        checkpoint: holds `checkpoint.json`, `ema/` and `denoiser/`.
+        output: a new folder; it is whole or not there.
+        parts: where the other parts of the pipeline are copied from.
+        weights: `ema`, the average, or `raw`.
+        dtype: of the denoiser: `float32`, `bfloat16` or `float16`. The other parts stay as they are.
+
+    Raises:
+        ExportError: no whole checkpoint, changed weights, or another VAE than its latents were made with.
+        CheckpointError: `output` exists.
+    """
+    source, parts = Path(checkpoint), parts or Parts()
+    if weights not in _WEIGHTS:
+        raise ExportError(f"{weights!r} are no weights of a checkpoint; known are {', '.join(_WEIGHTS)}")
+    record = _record(source, parts)
+    chosen = preset(record["recipe"]["model"])
+    pipeline = _pipeline(chosen, record["recipe"])
+    with atomic_folder(output) as folder:
+        written = _denoiser(folder, source / _WEIGHTS[weights], chosen, dtype)
+        written |= _scheduler(folder, chosen, record["recipe"]["objective"])
+        written |= _others(folder, chosen, parts)
+        missing = tuple(part for part in _COMPONENTS[chosen.family] if part not in written) if pipeline else ()
+        result = Exported(Path(output), pipeline, written, missing)
+        if pipeline:
+            entries: dict[str, Any] = {name: list(kind) for name, kind in sorted(written.items())}
+            write_json(folder / "model_index.json", {"_class_name": pipeline, **entries})
+        shutil.copyfile(source / "checkpoint.json", folder / "checkpoint.json")
+        (folder / "README.md").write_text(_readme(record, result, weights), encoding="utf-8")
+    return result
+
+
+def _record(source: Path, parts: Parts) -> dict[str, Any]:
+    """`checkpoint.json`, of which weights and VAE are what it says."""
+    if not (source / "checkpoint.json").is_file():
+        raise ExportError(f"{source}: holds no checkpoint.json; give the folder of a finished checkpoint")
+    record = read_json(source / "checkpoint.json")
+    if checkpoint_hash(source) != record["weights_hash"]:
+        raise ExportError(f"{source}: its weights are not those that its checkpoint.json names")
+    if parts.vae and weights_hash(parts.vae) != record["vae_weights_hash"]:
+        raise ExportError(f"{parts.vae}: not the VAE that the latents were made with; its weights hash differs")
+    return record
+
+
+def _pipeline(chosen: Preset, recipe: Mapping[str, Any]) -> str | None:
+    if latent_space(chosen.latent_family).vae_class != latent_space(chosen.family).vae_class:
+        return None  # the family's pipeline decodes with the family's VAE
+    if recipe["objective"].get("shift") == "dynamic" and chosen.family != "ltx_video":
+        return None  # only its pipeline tells the scheduler how many tokens there are
+    return PIPELINES[chosen.family][recipe["image_conditioning"] == "first_frame"]
+
+
+def _denoiser(folder: Path, source: Path, chosen: Preset, dtype: str) -> Written:
+    import torch
+
+    from model import denoisers
+
+    model: Any = denoisers.load(source, chosen.family, dtype=getattr(torch, dtype))
+    name = "unet" if chosen.family == "svd" else "transformer"
+    model.save_pretrained(str(folder / name))
+    return {name: ("diffusers", type(model).__name__)}
+
+
+def _scheduler(folder: Path, chosen: Preset, objective: Mapping[str, Any]) -> Written:
+    from model.objectives import make
+
+    scheduler = make(objective).scheduler()
+    if chosen.family == "wan" and objective["shift"] != "dynamic":
+        # Its pipeline leaves the times to the scheduler, and Euler's own are shifted twice; it is published with this
+        from diffusers import UniPCMultistepScheduler
+
+        scheduler = UniPCMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=objective["shift"]
+        )
+    scheduler.save_pretrained(str(folder / "scheduler"))
+    return {"scheduler": ("diffusers", type(scheduler).__name__)}
+
+
+def _others(folder: Path, chosen: Preset, parts: Parts) -> Written:
+    """Copies of the parts that are at hand, as they are."""
+    from model.text import FAMILIES as TEXT_FAMILIES
+
+    written: Written = {}
+    if parts.vae:
+        _copy_weights(parts.vae, folder / "vae")
+        written["vae"] = ("diffusers", latent_space(chosen.latent_family).vae_class)
+    if parts.text_encoder and chosen.text_family:
+        written |= _text(folder, parts.text_encoder, TEXT_FAMILIES[chosen.text_family][0], "")
+    if parts.pooled_text_encoder and chosen.family == "hunyuan_video":
+        written |= _text(folder, parts.pooled_text_encoder, TEXT_FAMILIES["clip"][0], "_2")
+    if parts.image_encoder and chosen.family == "svd":
+        _copy_weights(parts.image_encoder, folder / "image_encoder")
+        written["image_encoder"] = ("transformers", "CLIPVisionModelWithProjection")
+        written["feature_extractor"] = _preprocessing(folder, parts.image_encoder)
+    return written
+
+
+def _text(folder: Path, source: Path, kind: str, number: str) -> Written:
+    from transformers import AutoTokenizer
+
+    _copy_weights(source, folder / f"text_encoder{number}")
+    tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_folder(source)), local_files_only=True)
+    tokenizer.save_pretrained(str(folder / f"tokenizer{number}"))
+    return {
+        f"text_encoder{number}": ("transformers", kind),
+        f"tokenizer{number}": ("transformers", type(tokenizer).__name__),
+    }
+
+
+def _preprocessing(folder: Path, source: Path) -> tuple[str, str]:
+    from transformers import CLIPImageProcessor
+
+    mean, std = image_levels(source)
+    processor = CLIPImageProcessor(image_mean=mean, image_std=std)
+    processor.save_pretrained(str(folder / PREPROCESSING))
+    return "transformers", type(processor).__name__
+
+
+def _copy_weights(source: Path, target: Path) -> None:
+    """Copy `config.json`, the weights that it is loaded with, and their index."""
+    target.mkdir()
+    files = [source / "config.json", *weight_files(source)]
+    for file in files + sorted(source.glob("*.index.json")):
+        shutil.copyfile(file, target / file.name)
+
+
+def _readme(record: Mapping[str, Any], result: Exported, weights: str) -> str:
+    recipe = record["recipe"]
+    rows = {
+        "experiment, stage": f"{record['experiment']}, {record['stage']}",
+        "model": recipe["model"],
+        "weights": f"{'EMA' if weights == 'ema' else 'raw'} weights of the checkpoint {record['weights_hash'][:16]}",
+        "objective": ", ".join(f"{key} {value}" for key, value in recipe["objective"].items()),
+        "first frame": recipe["image_conditioning"],
+        "training set": record["training_set_digest"],
+        "VAE": f"weights hash {record['vae_weights_hash'][:16]}",
+        "steps": str(record["summary"]["steps"]),
+    }
+    lines = [f"# {record['experiment']} / {record['stage']}", "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {value} |" for key, value in rows.items()]
+    lines += ["", "Loaded by", "", f"    {result.loading}", ""]
+    if result.missing:
+        lines += [f"Not in this folder: {', '.join(result.missing)}. Give them in place of None.", ""]
+    return "\n".join([*lines, "`checkpoint.json` holds the whole recipe.", ""])

@@ -1,0 +1,93 @@
+"""The loss of a denoiser on held-out samples, at fixed times and on fixed noise: comparable between checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from model import denoisers
+from model.data import TrainingSet
+from model.objectives.base import FIXED_QUANTILES, Objective
+from model.presets import preset
+from model.sampling import autocast, predictor, seeded_noise
+from model.vae import sample_and_normalise
+from model.vae_folder import Normalisation
+
+
+@dataclass(frozen=True)
+class HeldoutLoss:
+    """What was measured.
+
+    Attributes:
+        mean: over all samples and times; None where nothing is held out.
+        by_time: share of the training times below the time that was looked at, such as `0.1` -> mean over the samples.
+            The times themselves depend on the bucket where the shift is dynamic.
+        by_bucket: bucket -> mean over its samples and all times.
+        samples: how many are held out.
+    """
+
+    mean: float | None
+    by_time: dict[str, float]
+    by_bucket: dict[str, float]
+    samples: int
+
+
+def heldout_loss(
+    model: nn.Module,
+    preset_name: str,
+    objective: Objective,
+    data: TrainingSet,
+    normalisation: Normalisation,
+    seed: int,
+    device: str,
+    *,
+    image_conditioning: str = "none",
+    precision: str = "fp32",
+) -> HeldoutLoss:
+    """The held-out loss of a model; draws from no global generator, and leaves training mode as it was.
+
+    Latents are posterior means, captions are not dropped. Each sample goes through the model alone, one time after
+    the other, so that no other sample changes its padding, and the largest bucket needs the memory of one sample.
+
+    Args:
+        model: of the preset's family, on `device`. Where it is sharded, every rank must call this.
+        preset_name: key of `model.presets.PRESETS`.
+        data: its split `heldout` is measured.
+        seed: of the noise, which depends on it and the sample's id alone.
+        image_conditioning, precision: as in the recipe.
+    """
+    family = denoisers.family(preset(preset_name).family)
+    losses: dict[str, list[list[float]]] = {}
+    training = model.training
+    model.eval()
+    try:
+        for sample in data.split("heldout"):
+            batch = data.read([sample.sample_id])
+            latent = sample_and_normalise(batch.latents, normalisation).to(device)
+            conditions = denoisers.conditions(
+                batch, preset_name, device, data=latent, image_conditioning=image_conditioning
+            )
+            predict, found = predictor(model, family, conditions), []
+            for time, share in zip(objective.fixed_times(sample.tokens), FIXED_QUANTILES, strict=True):
+                noise = seeded_noise(seed, f"{sample.sample_id}/{share}", latent.shape).to(device)
+                with torch.no_grad(), autocast(device, precision):
+                    loss = objective.loss(predict, latent, noise, time[None])
+                found.append(float(loss))
+            losses.setdefault(sample.bucket, []).append(found)
+    finally:
+        model.train(training)
+    return _summary(losses)
+
+
+def _summary(losses: dict[str, list[list[float]]]) -> HeldoutLoss:
+    if not losses:
+        return HeldoutLoss(None, {}, {}, 0)
+    every = torch.tensor([row for rows in losses.values() for row in rows], dtype=torch.float64)
+    return HeldoutLoss(
+        float(every.mean()),
+        {str(share): float(loss) for share, loss in zip(FIXED_QUANTILES, every.mean(0), strict=True)},
+        {bucket: float(torch.tensor(rows, dtype=torch.float64).mean()) for bucket, rows in sorted(losses.items())},
+        len(every),
+    )

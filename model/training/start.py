@@ -1,0 +1,70 @@
+"""The model that a run starts with: its weights, its adapters, what it recomputes, and whether it fits the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from model import denoisers, lora
+from model.data import TrainingSet
+from model.errors import ModelError
+from model.memory import activation
+from model.weights import checkpoint_hash, weights_hash
+
+
+class StartError(ModelError):
+    """The weights to start from are not those that the manifest names."""
+
+
+def initial_model(manifest: dict[str, Any]) -> nn.Module:
+    """The denoiser before the first step, on the CPU, in float32: of the parent, pretrained, or seeded.
+
+    With `recipe.lora` its weights are frozen and adapters are added.
+
+    Raises:
+        StartError: the folder to start from holds other weights than the manifest expects.
+    """
+    recipe, parent = manifest["recipe"], manifest["parent"]
+    if parent is not None:
+        _expect(parent, checkpoint_hash(parent["folder"]), "the checkpoint to start from")
+        model = denoisers.load(Path(parent["folder"]) / PARTS[parent["weights"]], recipe["family"])
+    elif recipe["weights"] is not None:
+        _expect(recipe["weights"], weights_hash(recipe["weights"]["folder"]), "the pretrained weights")
+        model = denoisers.pretrained(recipe["weights"]["folder"], recipe["model"], recipe["image_conditioning"])
+    else:
+        model = denoisers.build(recipe["model"], recipe["seed"], recipe["image_conditioning"])
+    if recipe["lora"] is not None:
+        lora.add(model, recipe["lora"], recipe["seed"])
+    return model
+
+
+#: Which folder of a finished checkpoint holds which weights.
+PARTS = {"ema": "ema", "raw": "denoiser"}
+
+
+def recompute(model: nn.Module, policy: Any) -> activation.Coverage:
+    """Apply the activation policy of a run."""
+    return activation.apply(model, policy)
+
+
+def check_fit(manifest: dict[str, Any], model: nn.Module, data: TrainingSet, channels: int) -> None:
+    """Refuse data that the model cannot read; the message names all that does not fit."""
+    recipe = manifest["recipe"]
+    denoisers.family(recipe["family"]).check(
+        model,
+        channels,
+        data.dim("text"),
+        data.dim("pooled"),
+        data.dim("image"),
+        recipe["image_conditioning"] == "first_frame",
+    )
+
+
+def _expect(source: dict[str, str], found: str, what: str) -> None:
+    if found != source["weights_hash"]:
+        raise StartError(
+            f"{what}, {source['folder']}, has the weights hash {found[:12]}..., but the manifest expects "
+            f"{source['weights_hash'][:12]}...: it was changed or replaced"
+        )

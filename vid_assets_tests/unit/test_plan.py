@@ -1,0 +1,162 @@
+"""The memory plan of stages and the command `vid-assets plan`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.memory.case import GIB, Case, Usage
+from vid_assets import cli
+from vid_assets.config_file import parse_config
+from vid_assets.project import Project
+from vid_assets.steps import plan as plans
+
+PEAKS = {"none": 40.0, "diffusers": 20.0, "block": 10.0}
+
+
+def usage(policy: Any, peak: float, share: float) -> Usage:
+    size = int(peak * GIB)
+    return Usage(policy, GIB, GIB, 2 * GIB, GIB, size // 2, 0, size, GIB, 0, size, share, [("Block", 1, 2)])
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Case, Any]]:
+    """What was planned; the plans themselves are made up, since real ones take seconds."""
+    asked: list[tuple[Case, Any]] = []
+
+    def plan(case: Case, policies: Any = None) -> list[Usage]:
+        asked.append((case, policies))
+        if policies:
+            return [usage(policies[0], 15.0, 0.25)]
+        return [usage(name, peak, 0.2 * at) for at, (name, peak) in enumerate(PEAKS.items())]
+
+    monkeypatch.setattr("model.memory.plan.plan", plan)
+    return asked
+
+
+@pytest.fixture
+def project_of(tmp_path: Path) -> Callable[..., Project]:
+    """A project of one stage and one experiment, with what a test changes."""
+
+    def make(stage: dict[str, Any] | None = None, train: dict[str, Any] | None = None) -> Project:
+        document = {
+            "sources": [{"uri": str(tmp_path)}],
+            "vae": {"family": "wan", "source": "here"},
+            "text_encoder": {"family": "t5", "source": "there", "max_tokens": 32},
+            "stages": [
+                {"name": "only", "buckets": ["1x64x64", "9x64x64@8"], "image_share": 0.5, "steps": 5} | (stage or {})
+            ],
+            "experiments": {"one": {"model": "wan-tiny"}},
+            "train": {"device": "cpu"} | (train or {}),
+        }
+        return Project(parse_config(document), str(tmp_path / "home"))
+
+    return make
+
+
+def test_the_largest_pass_of_a_stage_is_planned(project_of, planned):
+    found = plans.plan_for(project_of({"batch_size": 6, "micro_batch": 2}), "only", "one")
+    assert found.bucket == "9x64x64@8"
+    case, _ = planned[0]
+    assert (case.preset, case.shape, case.samples, case.text_tokens) == ("wan-tiny", (3, 8, 8), 2, 32)
+    assert (case.precision, case.optimizer, case.device, case.accumulates) == ("fp32", "adamw", "cpu", True)
+    many = plans.plan_for(project_of({"micro_batch": {"1x64x64": 8, "9x64x64@8": 1}, "batch_size": 8}), "only", "one")
+    assert many.bucket == "1x64x64"  # eight stills are more than one clip of three latent frames
+
+
+def test_each_process_plans_its_own_share(project_of, planned):
+    stage = {"batch_size": 8, "buckets": ["9x64x64@8"], "image_share": 0}
+    plans.plan_for(project_of(stage, {"processes": 4, "engine": "fsdp2"}), "only", "one")
+    plans.plan_for(project_of(stage, {"processes": 4, "engine": "ddp"}), "only", "one")
+    plans.plan_for(project_of(stage, {"processes": 1}), "only", "one")
+    assert [(case.samples, case.shards, case.accumulates) for case, _ in planned] == [
+        (2, 4, False),
+        (2, 1, True),  # its gradients are there from the start
+        (8, 1, False),
+    ]
+
+
+def test_auto_takes_the_cheapest_policy_that_fits_and_none_without_a_budget(project_of, planned):
+    assert plans.policy_for(project_of(), "only", "one") == "none"
+    assert not planned  # nothing is planned where nothing depends on it
+    for memory_gb, policy in ((40, "none"), (39.9, "diffusers"), (10, "block")):
+        assert plans.policy_for(project_of(train={"memory_gb": memory_gb}), "only", "one") == policy
+
+
+def test_a_stage_that_fits_under_no_policy_is_refused(project_of, planned, monkeypatch):
+    monkeypatch.setattr("model.memory.options.options", lambda *_: ["micro_batch: 1 (4.0 GiB)"])
+    from model.memory.options import DoesNotFitError
+
+    with pytest.raises(DoesNotFitError, match=r"10\.0 GiB even with the policy 'block'; 9\.0 .* micro_batch: 1"):
+        plans.policy_for(project_of(train={"memory_gb": 9}), "only", "one")
+    found = plans.plan_for(project_of(train={"memory_gb": 9}), "only", "one")
+    assert found.chosen is None and found.fits is False
+
+
+def test_a_policy_of_the_users_own_is_kept_and_measured(project_of, planned):
+    own = {"WanAttention": True, "blocks.0.*": False}
+    project = project_of({"activation": own}, {"memory_gb": 12})
+    assert plans.policy_for(project, "only", "one") == own
+    found = plans.plan_for(project, "only", "one")
+    assert found.usage is not None and found.usage.policy == own and found.fits is False  # 15 GiB, said and not changed
+    assert [one.name for one in found.usages] == ["none", "diffusers", found.chosen, "block"]
+    assert "WanAttention: true, blocks.0.*: false *" in found.markdown()
+
+
+def test_a_plan_is_made_once_for_all_that_it_depends_on(project_of, planned):
+    plans.plan_for(project_of(), "only", "one")
+    again = plans.plan_for(project_of(train={"memory_gb": 20}), "only", "one")
+    assert len(planned) == 1 and again.chosen == "diffusers"
+    plans.plan_for(project_of({"batch_size": 5}), "only", "one")
+    assert len(planned) == 2
+
+
+def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, project: Project) -> int:
+    monkeypatch.setattr(Project, "from_environment", lambda: project)
+    return cli.main(["plan", *arguments])
+
+
+def test_the_command_plans_stages_and_fails_where_one_does_not_fit(project_of, planned, monkeypatch, capsys):
+    assert run([], monkeypatch, project_of()) == 0
+    shown = capsys.readouterr().out
+    assert "only [one]: wan-tiny, bucket 9x64x64@8" in shown and "none *" in shown
+    assert run(["--all-buckets", "--json", "--budget", "20"], monkeypatch, project_of()) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["bucket"], one["chosen"], one["fits"]) for one in records] == [
+        ("9x64x64@8", "diffusers", True),
+        ("1x64x64", "diffusers", True),
+    ]
+    monkeypatch.setattr("model.memory.options.options", lambda *_: ["less"])
+    assert run(["--budget", "5"], monkeypatch, project_of()) == 1
+    assert "5.0 GiB are declared. What would fit: less" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--stage", "no"], "'no' is no stage; known are only"),
+        (["--experiment", "no"], "'no' is no experiment; known are one"),
+        (["--preset", "svd"], "--preset and --bucket go together"),
+        (["--preset", "swd", "--bucket", "1x64x64"], "'swd' is no model preset"),
+        (["--preset", "wan-tiny", "--bucket", "8x64x64"], "the neighbours are 5 and 9"),
+        (["--preset", "wan-tiny", "--bucket", "9 frames"], "is no bucket"),
+        (["--micro-batch", "2"], "--micro-batch goes with --preset"),
+        (["--preset", "wan-tiny", "--bucket", "1x64x64", "--stage", "only"], "leave --stage"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_words(arguments, words, project_of, monkeypatch, capsys):
+    assert run(arguments, monkeypatch, project_of()) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_preset_is_planned_without_a_stage_for_real(project_of, monkeypatch, capsys):
+    arguments = ["--preset", "wan-tiny", "--bucket", "9x64x64", "--micro-batch", "2", "--text-tokens", "8", "--json"]
+    assert run(arguments, monkeypatch, project_of()) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["case"]["shape"] == [3, 8, 8] and record["case"]["device"] == "cuda"
+    assert [one["policy"] for one in record["policies"]] == ["none", "attention", "diffusers", "block"]
+    assert record["policies"][0]["saved"] > record["policies"][-1]["saved"]
