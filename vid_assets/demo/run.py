@@ -140,6 +140,10 @@ def _report(folder: Path, done: list[Done], preparing: float, running: float) ->
         f"{total:.0f} s: {preparing:.0f} s to render footage and make models, {work:.0f} s of work in the assets, "
         f"{overhead:.0f} s ({overhead / total:.0%}) of orchestration and imports"
     )
+    for one in done:
+        start, end = (one.facts.get(name) for name in ("held-out loss at the start", "held-out loss"))
+        if one.asset.startswith("checkpoint/") and start and end:
+            print(f"{one.asset}: held-out loss {start:.3f} -> {end:.3f} ({end / start - 1:+.0%})")
     videos = sorted((folder / "evaluations").rglob("video-*.mp4"))
     sheets = sorted((folder / "views").rglob("*.jpg"))
     print(f"\ntables            {folder / 'lancedb'}")
