@@ -100,10 +100,11 @@ def latest(output: str | Path) -> Path | None:
 
 
 def keep(output: str | Path, newest: int, best: int | None = None) -> None:
-    """Remove all step folders but the `newest` ones, and the one of step `best`."""
-    for path in sorted(Path(output).glob("step-*"))[:-newest]:
-        if best is not None and path == step_folder(output, best):
-            continue
+    """Remove all step folders but the `newest` whole ones, and the one of step `best`; damaged ones go."""
+    kept = set(step_folders(output)[-newest:])
+    if best is not None:
+        kept.add(step_folder(output, best))
+    for path in sorted(set(Path(output).glob("step-*")) - kept):
         # renamed first, so that a kill in the middle leaves no half folder with a good name
         doomed = path.parent / f"{_TEMPORARY}old-{uuid.uuid4().hex[:8]}"
         os.rename(path, doomed)

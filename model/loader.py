@@ -65,7 +65,7 @@ class Loader:
             if size % world_size:
                 raise OrderError(
                     f"{world_size} ranks cannot share batches of {size} samples equally; make batch_size a multiple of "
-                    f"{world_size}, such as {-(-size // world_size) * world_size}"
+                    f"{world_size}, such as {-(-size // world_size) * world_size}, or change the number of processes"
                 )
         self._data, self._order = data, copy.deepcopy(order)
         self._rank, self._world_size = rank, world_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -107,6 +108,13 @@ class BatchOrder:
         if set(state["used"]) != set(self.used):
             raise OrderError(f"the saved position has the buckets {sorted(state['used'])}, not {sorted(self.used)}")
         self.position, self.used = state["position"], dict(state["used"])
+
+    def most(self, bucket: str) -> int:
+        """The most samples of a bucket that a batch can have."""
+        size = self.batch_sizes.get(bucket) or max(self.batch_sizes.values())
+        if self._valid_for["share_unit"] == "tokens":
+            return size
+        return math.ceil(size * (self.share if self.kinds[bucket] == "image" else 1 - self.share))
 
     def _of(self, kind: str) -> list[str]:
         return [name for name, its in self.kinds.items() if its == kind]

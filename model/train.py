@@ -105,8 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(manifest: dict[str, Any], reporter: Any, stop: StopRequest) -> int:
     """Train in this process, which may be one of several."""
-    from model.training.parallel import is_loss_of_another
-    from model.training.trainer import Stopped, train  # torch and diffusers: seconds, so only for a sound request
+    from model.training.parallel import Stopped, is_loss_of_another
+    from model.training.trainer import train  # torch and diffusers: seconds, so only for a sound request
 
     first = os.environ.get("RANK", "0") == "0"
     try:

@@ -71,7 +71,7 @@ def describe_checkpoint(found: Mapping[str, Any], most: int | None) -> Iterator[
 
 
 def _name(run: Mapping[str, Any]) -> str:
-    gone = "" if run["there"] else ", NOT THERE"
+    gone = ", NOT THERE" if run["weights_hash"] and not run["there"] else ""
     weights = f"weights {_short(run['weights_hash'])}" if run["weights_hash"] else "no weights"
     return f"checkpoint/{run['stage']}[{run['experiment']}]  run {run['run_key']}, {weights}{gone}"
 

@@ -32,7 +32,8 @@ class CogVideoX(Family):
         self, model: nn.Module, model_input: torch.Tensor, timestep: torch.Tensor, conditions: Conditions
     ) -> torch.Tensor:
         config = config_of(model)
-        texts, _ = padded(conditions.texts, config["text_embed_dim"], model_input, config["max_text_seq_length"])
+        length = conditions.text_tokens or config["max_text_seq_length"]
+        texts, _ = padded(conditions.texts, config["text_embed_dim"], model_input, length)
         rotary = None
         if config["use_rotary_positional_embeddings"]:
             rotary = _rotary(

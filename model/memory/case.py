@@ -12,7 +12,7 @@ from model.presets import preset
 #: Bump by hand when a plan of the same case would come out otherwise.
 PLAN_CODE_VERSION = "1"
 
-GIB = 2**30
+GIB, MIB = 2**30, 2**20
 
 
 @dataclass(frozen=True)
@@ -115,3 +115,8 @@ def choose(usages: Sequence[Usage], budget: float) -> Usage | None:
     """The usage that recomputes least among those whose peak is at most `budget` bytes; None: there is none."""
     fitting = [usage for usage in usages if usage.peak <= budget]
     return min(fitting, key=lambda usage: (usage.recompute_share, usage.peak), default=None)
+
+
+def in_words(size: float) -> str:
+    """Bytes for people: GiB, or MiB where it is less than half of one."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 2 else f"{size / MIB:.1f} MiB"

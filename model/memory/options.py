@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from model.errors import ModelError
 from model.latent_space import FAMILIES
-from model.memory.case import GIB, Case, Usage
+from model.memory.case import Case, Usage, in_words
 from model.memory.plan import peak
 from model.presets import preset
 
@@ -31,7 +31,7 @@ def refusal(case: Case, usages: list[Usage], budget: float) -> DoesNotFitError:
     words = "; ".join(found) if found else "no single change of those known here is enough; combine them"
     return DoesNotFitError(
         f"{case.preset}: a pass of {case.samples} x {'x'.join(map(str, case.shape))} latents takes "
-        f"{leanest.peak / GIB:.1f} GiB even with the policy {leanest.name!r}; {budget / GIB:.1f} GiB are declared. "
+        f"{in_words(leanest.peak)} even with the policy {leanest.name!r}; {in_words(budget)} are declared. "
         f"What would fit: {words}"
     )
 
@@ -55,10 +55,10 @@ def options(case: Case, leanest: Usage, budget: float) -> list[str]:
         except ModelError:  # such as adapters without peft: no option here
             continue
         if size <= budget:
-            fitting.append(f"{words} ({size / GIB:.1f} GiB)")
+            fitting.append(f"{words} ({in_words(size)})")
     for shards in _SHARDS:
         if shards > case.shards and (size := peak(replace(case, shards=shards), leanest.policy)) <= budget:
-            fitting.append(f"engine fsdp2 with {shards} processes (about {size / GIB:.1f} GiB each)")
+            fitting.append(f"engine fsdp2 with {shards} processes (about {in_words(size)} each)")
             break
     if frames := longest(case, leanest, budget):
         fitting.append(f"a shorter bucket, of at most {frames} frames")

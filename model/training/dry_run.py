@@ -81,7 +81,7 @@ def _largest_pass(
 ) -> Pass:
     """The most samples of a bucket that one process can get in one pass, with its longest texts."""
     samples = [data.samples[name] for name in order.buckets[bucket]]
-    batch = order.batch_sizes.get(bucket) or max(order.batch_sizes.values())
+    batch = order.most(bucket)
     count = min(-(-batch // size), micro_batch_of(bucket, micro_batch) or batch)
     first = samples[0]
     latents = torch.randn(count, *first.shape, generator=torch.Generator().manual_seed(0)).to(DTYPES[first.dtype])

@@ -15,7 +15,7 @@ from model import checkpoint, lora
 from model.manifest import TRAIN_CODE_VERSION, identity
 from model.training.ema import Ema
 from model.training.parallel import Ranks, Shared
-from model.training.run_state import gathered, refuse_other_run, save_model
+from model.training.run_state import gathered, refuse_other_run, save_model, writing
 from model.training.start import initial_model
 from model.weights import checkpoint_hash, read_json
 
@@ -45,7 +45,7 @@ def save_final(
         "parameters": sum(weight.numel() for weight in shared.model.parameters()),
         "trained_parameters": sum(weight.numel() for weight in shared.trainable().values()),
     }
-    with checkpoint.atomic_folder(final) if ranks.first else contextlib.nullcontext(final) as folder:
+    with writing(final), checkpoint.atomic_folder(final) if ranks.first else contextlib.nullcontext(final) as folder:
         _save_weights(manifest, shared, folder / "denoiser", ranks)
         with ema.swapped():
             _save_weights(manifest, shared, folder / "ema", ranks)

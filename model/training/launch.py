@@ -63,7 +63,7 @@ def launch(count: int, command: Sequence[str], stop_reason: Callable[[], str | N
     with tempfile.TemporaryDirectory(prefix="model-train-") as folder:
         workers = [_Worker(rank, count, command, Path(folder)) for rank in range(count)]
         try:
-            codes = _wait(workers, stop_reason)
+            codes, order = _wait(workers, stop_reason)
         finally:
             for worker in workers:
                 worker.end()
@@ -71,8 +71,8 @@ def launch(count: int, command: Sequence[str], stop_reason: Callable[[], str | N
         codes = [STOPPED if code == -signal.SIGTERM else code for code in codes]
     failed = {worker.rank: code for worker, code in zip(workers, codes, strict=True) if code not in (0, STOPPED)}
     if failed:
-        # one that was killed is a cause; one that lost another, or was still running, says nothing of it
-        rank = min(failed, key=lambda rank: (failed[rank] in (LOST, None), (failed[rank] or 0) >= 0, rank))
+        # the first is the cause, but one that lost another, or was still running, says nothing of it
+        rank = min(failed, key=lambda rank: (failed[rank] in (LOST, None), order.index(rank)))
         raise ModelError(workers[rank].fate(failed[rank]))
     return STOPPED if STOPPED in codes else 0
 
@@ -132,17 +132,24 @@ class _Worker:
                 pass
 
 
-def _wait(workers: Sequence[_Worker], stop_reason: Callable[[], str | None]) -> list[int | None]:
-    """The exit codes, once all have ended, or some time after one has failed; None: it still runs."""
+def _wait(workers: Sequence[_Worker], stop_reason: Callable[[], str | None]) -> tuple[list[int | None], list[int]]:
+    """The exit codes, once all have ended, or some time after one has failed, and the ranks as they ended.
+
+    A code is None, and its rank comes last, where the process still runs.
+    """
     asked, deadline = False, None
+    order: list[int] = []
     while True:
         codes = [worker.process.poll() for worker in workers]
-        if all(code is not None for code in codes):
-            return codes
+        ended = [worker.rank for worker, code in zip(workers, codes, strict=True) if code is not None]
+        # of those that ended since the last look, one that was killed first: it did not end because of another
+        order += sorted(set(ended) - set(order), key=lambda rank: ((codes[rank] or 0) >= 0, rank))
+        if len(ended) == len(codes):
+            return codes, order
         if deadline is None and any(code not in (None, 0, STOPPED) for code in codes):
             deadline = time.monotonic() + _GRACE_S
         if deadline is not None and time.monotonic() > deadline:
-            return codes
+            return codes, order + [worker.rank for worker in workers if worker.rank not in order]
         if not asked and stop_reason():
             asked = True
             for worker in workers:

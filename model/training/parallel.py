@@ -20,6 +20,10 @@ from torch.distributed.tensor import DTensor
 from model.errors import ModelError
 
 
+class Stopped(Exception):  # noqa: N818 - not an error: the run was asked to stop, and its state is saved
+    """All processes agreed to stop after a whole step, with the state on the disk."""
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process among all of them.
@@ -66,6 +70,9 @@ class Ranks:
 def joined() -> Iterator[Ranks]:
     """The group of processes that `model.training.launch` or torchrun started; this process alone where none did.
 
+    In order, which may wait for the others, it is left at the end and by `Stopped` alone: any other error may be one
+    of this process, while the others go on to their next exchange, which must fail at once and not wait.
+
     Raises:
         ModelError: the others did not come.
     """
@@ -86,9 +93,7 @@ def joined() -> Iterator[Ranks]:
         raise ModelError(f"rank {rank} of {size} could not join the others: {error}") from error
     try:
         yield ranks
-    except (ModelError, RuntimeError):  # others may be gone or go on, and to leave in order could wait for them
-        raise
-    except BaseException:
+    except Stopped:
         torch.distributed.destroy_process_group()
         raise
     torch.distributed.destroy_process_group()
@@ -176,7 +181,9 @@ def _shard(model: nn.Module) -> None:
     device = next(model.parameters()).device.type
     mesh = torch.distributed.device_mesh.init_device_mesh(device, (torch.distributed.get_world_size(),))
     for module in (*(block for block in blocks if any(True for _ in block.parameters())), model):
-        sharded: Any = fully_shard(module, mesh=mesh)
+        # True also for the outermost module: it would stay gathered after a pass without gradients, and the step after
+        # a validation would compute with the averages that were swapped in for it
+        sharded: Any = fully_shard(module, mesh=mesh, reshard_after_forward=True)
         if device == "cpu":
             sharded.set_force_sum_reduction_for_comms(True)  # gloo has no average
     assert isinstance(model, FSDPModule)

@@ -64,7 +64,7 @@ class Curves:
                 from tensorboardX import SummaryWriter
             except ImportError as error:
                 raise ModelError(f"runtime.tensorboard needs the package tensorboardX: {error}") from None
-            self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
+            self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else 0)
 
     def add(self, step: int, **values: float | None) -> None:
         """Add a point to each curve; None is not measured, and adds none."""

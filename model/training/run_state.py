@@ -7,12 +7,14 @@ on from it. No state of a random generator is kept: every step seeds its own.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -48,10 +50,22 @@ def save_step(
         for gather in parts.values():
             gather()
         return
-    with checkpoint.atomic_folder(folder, replace=True) as temporary:
+    with writing(folder), checkpoint.atomic_folder(folder, replace=True) as temporary:
         for name, gather in parts.items():  # one after the other, so that one of them is in memory at a time
             save_file(_contiguous(gather()), str(temporary / f"{name}.safetensors"))
         checkpoint.write_state(temporary, state)
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Inside, what keeps `folder` from being written, such as a full disk, is a `CheckpointError`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise checkpoint.CheckpointError(
+            f"{folder} could not be written: {error}. What was saved before is whole; started again, the run goes on "
+            "from there"
+        ) from error
 
 
 def load_step(

@@ -29,7 +29,7 @@ from model.training.dry_run import dry_run
 from model.training.ema import Ema
 from model.training.finish import finished_before, save_final
 from model.training.optimizers import make_optimizer, rate, set_rate, state_bytes
-from model.training.parallel import Ranks, Shared, device_of, joined
+from model.training.parallel import Ranks, Shared, Stopped, device_of, joined
 from model.training.reporting import Clock, Curves, Reporter, Silent, curve, peak_memory
 from model.training.run_state import load_step, refuse_other_run, save_step
 from model.training.start import check_fit, initial_model, recompute
@@ -43,10 +43,6 @@ _OF_ORDER = ("image_share", "batch_size", "seed", "share_unit", "mix")
 
 class TrainingError(ModelError):
     """Training cannot start or go on; the message says why."""
-
-
-class Stopped(Exception):  # noqa: N818 - not an error: the run was asked to stop, and its state is saved
-    """The run was asked to stop and did, after a whole step, with its state on the disk."""
 
 
 def train(manifest: dict[str, Any], report: Reporter, stop_reason: Callable[[], str | None]) -> dict[str, Any]:
@@ -64,7 +60,7 @@ def train(manifest: dict[str, Any], report: Reporter, stop_reason: Callable[[], 
 
     Raises:
         Stopped: asked to stop; the state is saved.
-        ModelError: the manifest, the data or the folder cannot be used, or the loss is not finite.
+        ModelError: the manifest, the data or the folder cannot be used, or a loss is not finite.
     """
     output = Path(manifest["output"])
     output.mkdir(parents=True, exist_ok=True)
@@ -183,7 +179,7 @@ class _Run:
         samples = sum(len(batch.samples) for batch in batches) * self.ranks.size
         self.clock.step(time.monotonic() - began, waited, samples)
         self.curves.add(self.step, loss=loss, lr=lr, grad_norm=norm if math.isfinite(norm) else None)
-        return {"loss": loss, "lr": lr, "grad_norm": norm}
+        return {"loss": loss, "lr": lr, "grad_norm": norm if math.isfinite(norm) else None}
 
     def _validate(self) -> float | None:
         """The loss of the averages on the held-out samples; None where there are none."""
@@ -199,8 +195,15 @@ class _Run:
                 image_conditioning=self.recipe["image_conditioning"],
                 precision=self.recipe["precision"],
             )
-        self.curves.add(self.step, heldout_loss=measured.mean)
-        return measured.mean
+        # of one process, since what is the best decides whether all of them save, and roundings may differ
+        loss: float | None = self.ranks.of_first(measured.mean)
+        if loss is not None and not math.isfinite(loss):
+            raise TrainingError(
+                f"after step {self.step}: the held-out loss is {loss}. Nothing was saved since the last checkpoint; "
+                f"try a lower lr ({self.recipe['lr']:g}), or another precision ({self.recipe['precision']})"
+            )
+        self.curves.add(self.step, heldout_loss=loss)
+        return loss
 
     def _note_best(self, loss: float | None) -> bool:
         best = self.heldout["best"]

@@ -136,6 +136,13 @@ class Stage(Section):
                 raise ValueError(f"{key} names {', '.join(given)}; it must name all of {', '.join(wanted)}")
         return self
 
+    @model_validator(mode="after")
+    def _warm(self) -> Stage:
+        warmup = self.schedule.warmup_steps
+        if "warmup_steps" in self.schedule.model_fields_set and warmup > self.steps:
+            raise ValueError(f"schedule.warmup_steps is {warmup}, but steps is {self.steps}: lr would not be reached")
+        return self
+
     @property
     def parsed_buckets(self) -> tuple[Bucket, ...]:
         return tuple(Bucket.parse(text) for text in self.buckets)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import ModelError
+from model.memory.case import in_words
 from model.weights import checkpoint_hash
 from vid_assets.project import Project
 from vid_assets.steps.manifests import TrainingError, manifest, read_record, run_key
@@ -98,7 +99,8 @@ def _planned(project: Project, stage: str, experiment: str, progress: Progress) 
     except ModelError as error:
         progress(f"memory was not planned: {error}")
         return f"not planned: {error}"
-    peak = f", {plan.usage.peak / 2**30:.2f} GiB predicted" if plan.usage else ""
+    beside = ", beside what Python and its libraries take" if plan.case.device == "cpu" else ""
+    peak = f", {in_words(plan.usage.peak)} predicted{beside}" if plan.usage else ""
     warning = "; THIS IS MORE THAN train.memory_gb" if plan.fits is False else ""
     progress(f"memory plan: policy {plan.chosen}{peak}{warning}")
     return plan.markdown()

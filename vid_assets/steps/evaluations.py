@@ -36,7 +36,7 @@ def evaluation(
     record = read_record(final)
     settings = project.config.evaluation.model_dump()
     folder = project.folder("evaluations", experiment, stage, digest([record["weights_hash"], settings])[:16])
-    training = manifest(project, stage, experiment)
+    training = manifest(project, stage, experiment, activation="none")  # nothing is kept for a backward pass
     document = training | {"checkpoint": str(final), "evaluation": settings, "output": str(folder)}
     before, gone = _before(project, stage, record)
     found = evaluate(document | {"compare": before})

@@ -29,8 +29,15 @@ class TrainingError(RuntimeError):
     """A training run cannot start, or did not end with a checkpoint."""
 
 
-def manifest(project: Project, stage: str, experiment: str) -> dict[str, Any]:
-    """Everything a training run needs to know, without the folder that it writes to, as JSON holds it."""
+def manifest(project: Project, stage: str, experiment: str, activation: str | None = None) -> dict[str, Any]:
+    """Everything a training run needs to know, without the folder that it writes to, as JSON holds it.
+
+    Args:
+        activation: the policy of activation checkpointing; None: the run's own, for which memory may be planned.
+
+    Raises:
+        DoesNotFitError: `activation` is None, and no policy fits the memory that is declared.
+    """
     config, recipe = project.config, project.config.experiments[experiment]
     section = config.stage(stage)
     previous = config.previous_stage(stage)
@@ -56,7 +63,7 @@ def manifest(project: Project, stage: str, experiment: str) -> dict[str, Any]:
             **config.train.model_dump(include=_OF_TRAIN),
             "checkpoint_every": section.checkpoint_every,
             "micro_batch": section.micro_batch,
-            "activation": policy_for(project, stage, experiment),
+            "activation": activation or policy_for(project, stage, experiment),
         },
         "parent": _parent(project, previous.name, experiment, section.start_from) if previous else None,
         "code_version": TRAIN_CODE_VERSION,

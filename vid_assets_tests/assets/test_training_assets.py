@@ -18,7 +18,7 @@ from model.errors import ModelError
 from model.manifest import check_train
 from vid_assets import cli
 from vid_assets.staleness import standings
-from vid_assets.steps import lineage
+from vid_assets.steps import evaluations, lineage
 from vid_assets.steps.manifests import manifest
 from vid_assets.steps.plan import plan_for
 from vid_assets.steps.trained_runs import run_named
@@ -254,6 +254,12 @@ def test_auto_is_the_cheapest_policy_that_fits_and_refused_where_none_does(story
     with pytest.raises(ModelError, match="What would fit: "):
         policy(min(usages.values()) / 2)
     assert runtime(story, stage("long", activation={"*.ffn": True}))["activation"] == {"*.ffn": True}
+
+
+def test_memory_that_no_training_fits_stops_no_evaluation(story: Story):
+    home = changed(story, lambda config: config.update(train={"memory_gb": 1e-6, "threads": 1}))
+    found = evaluations.evaluation(home.project, "long", "one")
+    assert found.facts["held-out loss"] == story.shown["a video"]["evaluation/long[one]"]["held-out loss"]
 
 
 # --- what is kept

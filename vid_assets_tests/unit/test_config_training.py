@@ -142,6 +142,7 @@ def test_without_encoders_there_are_no_texts_to_fit(monkeypatch):
         (stage(mix={"1x96x128": 0}), "stages[0].mix.1x96x128: Input should be greater than 0, got 0"),
         (stage(mix={"9x96": 1}), "stages[0].mix: '9x96' is no bucket; write frames x height x width @ fps"),
         (stage(schedule={"final_share": 0.1}), "stages[0].schedule: final_share is for cosine and linear"),
+        (stage(schedule={"warmup_steps": 21}, steps=20), "stages[0]: schedule.warmup_steps is 21, but steps is 20"),
         (
             stage(schedule={"name": "cosin"}),
             "stages[0].schedule.name: Input should be 'constant', 'cosine' or 'linear'",

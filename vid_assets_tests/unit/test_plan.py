@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model.memory.case import GIB, Case, Usage
+from model.memory.case import GIB, Case, Usage, in_words
 from vid_assets import cli
 from vid_assets.config_file import parse_config
 from vid_assets.project import Project
@@ -160,3 +160,7 @@ def test_a_preset_is_planned_without_a_stage_for_real(project_of, monkeypatch, c
     assert record["case"]["shape"] == [3, 8, 8] and record["case"]["device"] == "cuda"
     assert [one["policy"] for one in record["policies"]] == ["none", "attention", "diffusers", "block"]
     assert record["policies"][0]["saved"] > record["policies"][-1]["saved"]
+
+
+def test_sizes_are_told_in_a_unit_that_shows_them():
+    assert [in_words(size) for size in (80 * 2**30, 2**29, 30.3 * 2**20)] == ["80.0 GiB", "0.5 GiB", "30.3 MiB"]

@@ -177,6 +177,17 @@ def test_a_weight_of_a_bucket_that_has_no_samples_yet_changes_nothing() -> None:
     assert list(islice(order(mix=mix), 20)) == list(islice(order(mix=mix | {"5x16x16@8": 7}), 20))
 
 
+@given(share=st.integers(1, 99), sizes=st.tuples(st.integers(1, 9), st.integers(1, 9)))
+def test_no_batch_has_more_of_a_bucket_than_is_said(share: int, sizes: tuple[int, int]) -> None:
+    one = order(image_share=share / 100, batch_size=dict(zip(("9x16x16@8", "17x16x16@8"), sizes, strict=True)))
+    seen = dict.fromkeys(BUCKETS, 0)
+    for batch in islice(one, 150):
+        for bucket, ids in batch:
+            seen[bucket] = max(seen[bucket], len(ids))
+    assert all(seen[bucket] <= one.most(bucket) for bucket in BUCKETS)
+    assert seen["9x16x16@8"] in (one.most("9x16x16@8"), one.most("9x16x16@8") - 1)
+
+
 def test_a_position_of_another_mix_is_refused() -> None:
     state = order(mix=dict.fromkeys(BUCKETS, 1)).state_dict()
     with pytest.raises(OrderError, match="mix"):

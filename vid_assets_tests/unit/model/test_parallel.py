@@ -1,4 +1,4 @@
-"""Two processes learn what one learns, go on with what one began, and end together."""
+"""Two processes learn what one learns, go on with what one began, and end together; what is killed can go on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import torch
 from model import checkpoint
 from model.data import Batch, TrainingSet
 from model.errors import ModelError
-from model.training.launch import STOPPED, launch
+from model.training.launch import STOPPED, count_of, launch
+from model.training.parallel import Stopped
 from model.training.passes import as_many, passes_of
 from model.training.reporting import Silent
 from model.training.run_state import load_file
-from model.training.trainer import Stopped, train
-from model.weights import read_json
+from model.training.trainer import train
+from model.weights import checkpoint_hash, read_json
 from vid_assets_tests.unit.model.tables import manifest, mixed_training_set
 
 STEPS = 20
@@ -58,22 +59,24 @@ def runs(training_set: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 
     adapters = {"rank": 2, "alpha": 4, "targets": None, "dropout": 0.5}
     with_adapters: dict[str, Any] = {"lora": adapters, "steps": 4, "checkpoint_every": 2, "micro_batch": 1, "lr": 1e-2}
-    train(asked("one"), Silent(), never)
+    train(asked("one", validate_every=5), Silent(), never)
     train(asked("one, adapters", **with_adapters), Silent(), never)
     with pytest.raises(Stopped):
         train(asked("one, then ddp", steps=10), Silent(), after(5))
-    plan = [
-        (asked("ddp"), None, None),
-        (asked("fsdp2", engine="fsdp2", dry_run=True, activation="block"), None, None),
-        (asked("fsdp2, adapters", engine="fsdp2", **with_adapters), None, None),
-        (asked("one, then ddp", steps=10), None, None),
-        (asked("fsdp2, then one", engine="fsdp2", steps=10), 5, None),
-        (asked("dies"), 3, 1),
+    plan: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (asked("ddp", checkpoint_every=100), {}),
+        (asked("fsdp2", engine="fsdp2", dry_run=True, activation="block", validate_every=5, checkpoint_every=100), {}),
+        (asked("fsdp2, adapters", engine="fsdp2", **with_adapters), {}),
+        (asked("one, then ddp", steps=10), {}),
+        (asked("fsdp2, then one", engine="fsdp2", steps=10), {"stop": 5}),
+        (asked("uneven", batch_size=3), {"error": str(folder / "uneven")}),
+        (asked("dies"), {"die": 3}),
+        (asked("killed", validate_every=5), {"killed": True}),  # in the first process alone, the other being dead
     ]
-    document = [{"manifest": one, "stop": stop, "die": die} for one, stop, die in plan]
-    (folder / "plan.json").write_text(json.dumps(document))
+    (folder / "plan.json").write_text(json.dumps([{"manifest": one, "how": how} for one, how in plan]))
     command = [sys.executable, "-m", "vid_assets_tests.unit.model.ranks", str(folder / "plan.json")]
-    with pytest.raises(ModelError) as error:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ModelError) as error:
+        patch.setattr("model.training.launch._GRACE_S", 120.0)  # the process that is left has a run to do
         launch(2, command, never)
     (folder / "error").write_text(str(error.value))
     train(asked("fsdp2, then one", steps=10), Silent(), never)
@@ -123,6 +126,28 @@ def test_a_run_goes_on_with_more_or_fewer_processes(runs: Path) -> None:
 def test_a_process_that_dies_ends_the_run_and_is_named(runs: Path) -> None:
     assert (runs / "error").read_text().startswith("process 1 of 2 was killed by SIGKILL")
     assert not (runs / "dies" / "final").exists()
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_result_bit_for_bit(runs: Path, training_set: dict[str, Any]) -> None:
+    output = runs / "killed"
+    assert not (output / "final").exists()
+    (output / ".tmp-step-00000099-abc").mkdir()  # what a kill during a save leaves behind
+    asked = manifest(training_set, output, steps=STEPS, batch_size=4, validate_every=5)
+    assert 4 <= train(asked, Silent(), never)["resumed_from"] < STEPS
+    assert losses(output) == losses(runs / "one")
+    assert checkpoint_hash(output / "final") == checkpoint_hash(runs / "one" / "final")
+    assert not list(output.glob(".tmp-*"))
+
+
+def test_processes_that_cannot_share_a_batch_are_refused(
+    runs: Path, training_set: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device, count in (("auto", 2), ("cuda", 2), ("cpu", 1)):
+        assert count_of(manifest(training_set, tmp_path, processes=None, device=device)["runtime"]) == count
+    for rank in (0, 1):
+        said = (runs / f"uneven.{rank}").read_text()
+        assert "batches of 3 samples" in said and "multiple of 2" in said and "change the number of processes" in said
 
 
 # What the launcher does, on processes that import nothing

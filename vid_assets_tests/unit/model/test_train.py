@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,22 @@ import pytest
 import torch
 
 from model import checkpoint
+from model.checkpoint import CheckpointError
+from model.heldout import HeldoutLoss
 from model.manifest import TRAIN_CODE_VERSION, ManifestError, check_train
 from model.order import OrderError
 from model.train import StopRequest, main
+from model.training import trainer
+from model.training.parallel import Stopped
 from model.training.reporting import curve
 from model.training.run_state import OtherRunError
 from model.training.start import StartError
-from model.training.trainer import Stopped, TrainingError, train
-from model.weights import checkpoint_hash, weights_hash
+from model.training.trainer import TrainingError, train
+from model.weights import WeightsError, checkpoint_hash, weights_hash
 from vid_assets_tests.unit.model.tables import manifest, mixed_training_set
 
 STEPS = 24
 NO_WARMUP = {"name": "constant", "warmup_steps": 0, "final_share": 0.0}
-REPO = Path(checkpoint.__file__).parent.parent
 
 
 class Recorder:
@@ -81,34 +83,6 @@ def assert_same_run(output: Path, undisturbed: Path) -> None:
     assert checkpoint_hash(output / "final") == checkpoint_hash(undisturbed / "final")
 
 
-@pytest.fixture(scope="module")
-def killed(training_set: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A real process that was killed after some steps."""
-    folder = tmp_path_factory.mktemp("killed")
-    asked = manifest(training_set, folder / "run", steps=STEPS)
-    (folder / "manifest.json").write_text(json.dumps(asked))
-    command = [sys.executable, "-m", "model.train", "--manifest", str(folder / "manifest.json")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPO) as process:
-        for line in process.stdout or ():
-            if json.loads(line)["event"] == "checkpoint":
-                process.send_signal(signal.SIGKILL)
-                break
-    return {"code": process.returncode, "manifest": asked}
-
-
-def test_a_run_that_was_killed_goes_on_to_the_same_result_bit_for_bit(
-    killed: dict[str, Any], undisturbed: Path
-) -> None:
-    output = Path(killed["manifest"]["output"])
-    assert killed["code"] == -signal.SIGKILL
-    assert not (output / "final").exists()
-    (output / ".tmp-step-00000099-abc").mkdir()  # what a kill during a save leaves behind
-    summary = train(killed["manifest"], Recorder(), never)
-    assert 4 <= summary["resumed_from"] < STEPS
-    assert_same_run(output, undisturbed)
-    assert not list(output.glob(".tmp-*"))
-
-
 def test_a_run_that_was_stopped_again_and_again_is_the_same_run(
     training_set: dict[str, Any], undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +105,26 @@ def test_a_damaged_newest_checkpoint_is_passed_over(
     file.write_bytes(file.read_bytes()[:-100])
     summary = train(asked, Recorder(), never)
     assert summary["resumed_from"] == 8
+    assert_same_run(tmp_path, undisturbed)
+
+
+def test_a_full_disk_is_said_in_words_and_the_run_goes_on_from_what_was_saved(
+    training_set: dict[str, Any], undisturbed: Path, tmp_path: Path
+) -> None:
+    asked, limits = manifest(training_set, tmp_path, steps=STEPS), resource.getrlimit(resource.RLIMIT_FSIZE)
+    steps = iter(range(STEPS))
+
+    def fills_up() -> None:
+        if next(steps) == 5:  # the weights are larger
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+
+    try:
+        with pytest.raises(CheckpointError, match=r"step-00000008 could not be written: .*started again"):
+            train(asked, Recorder(), fills_up)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [folder.name for folder in tmp_path.glob("*step-*")] == ["step-00000004"]
+    assert train(asked, Recorder(), never)["resumed_from"] == 4
     assert_same_run(tmp_path, undisturbed)
 
 
@@ -205,6 +199,26 @@ def test_a_stage_starts_from_the_weights_of_the_one_before(
     assert weights_hash(tmp_path / "next" / "final" / "denoiser") == weights_hash(final / "ema")
     with pytest.raises(StartError, match="changed or replaced"):
         train({**still, "output": str(tmp_path / "x"), "parent": {**parent, "weights_hash": "0"}}, Recorder(), never)
+
+
+def test_pretrained_weights_must_be_of_the_architecture_of_the_preset(
+    training_set: dict[str, Any], undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = undisturbed / "final" / "denoiser"
+    weights = {"folder": str(folder), "weights_hash": weights_hash(folder)}
+    still = manifest(training_set, tmp_path / "run", steps=1, lr=0.0, weights=weights)
+    train(still, Recorder(), never)
+    assert weights_hash(tmp_path / "run" / "final" / "denoiser") == weights["weights_hash"]
+    with pytest.raises(WeightsError, match=r"not of the preset wan-tiny: .*num_layers is 4, not "):
+        train(manifest(training_set, tmp_path / "x", weights=weights, model="wan-tiny"), Recorder(), never)
+
+
+def test_a_heldout_loss_that_is_not_finite_ends_the_run(
+    training_set: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "heldout_loss", lambda *_, **__: HeldoutLoss(float("nan"), {}, {}, 1))
+    with pytest.raises(TrainingError, match="after step 0: the held-out loss is nan"):
+        train(manifest(training_set, tmp_path), Recorder(), never)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_saves_nothing(training_set: dict[str, Any], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from model.objectives import make
 from model.training import dry_run
 from model.training.ema import Ema
 from model.training.optimizers import rate
+from model.training.parallel import Stopped
 from model.training.passes import draw, part_of, passes_of
-from model.training.trainer import Stopped, train
+from model.training.trainer import train
 from model.vae_folder import Normalisation
-from model.weights import checkpoint_hash
+from model.weights import checkpoint_hash, weights_hash
 from vid_assets_tests.unit.model.tables import manifest, mixed_training_set
 
 STEPS = 6
@@ -94,6 +96,17 @@ def test_half_precision_follows_full_precision_and_resumes_exactly(
         train(asked, Recorder(), after(3))
     train(asked, Recorder(), never)
     assert json.loads((tmp_path / "halves/final/losses.json").read_text()) == losses
+
+
+def test_a_step_whose_scaled_gradients_overflow_changes_no_weight_and_no_average(
+    training_set: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.amp, "GradScaler", partial(torch.amp.GradScaler, init_scale=2.0**40))
+    recorder = Recorder()
+    trained(training_set, tmp_path, recorder, precision="fp16", steps=2)
+    assert weights_hash(tmp_path / "final/denoiser") == weights_hash(tmp_path / "final/ema")
+    assert "grad_norm" not in recorder.metrics[-1]  # no number that JSON has no word for
+    assert "grad_norm" not in json.loads((tmp_path / "final/curves.json").read_text())
 
 
 @pytest.mark.parametrize("name", ["adamw_fused", "adamw_8bit"])
