@@ -33,19 +33,19 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "cogvideox-tiny": {
         "objective": {"name": "ddpm", "snr_shift_scale": 1.0},
-        "shape": (16, 2, 4, 4), "std": 3.0, "batch": 32, "steps": 650, "lr": 4e-3,
+        "shape": (16, 2, 4, 4), "std": 4.0, "batch": 32, "steps": 500, "lr": 4e-3,
     },
     "hunyuan-video-tiny": {
         "objective": {"name": "flow_matching", "shift": 5.0},
-        "shape": (16, 2, 4, 4), "std": 3.0, "batch": 32, "steps": 300, "lr": 5e-3,
+        "shape": (16, 2, 4, 4), "std": 4.0, "batch": 32, "steps": 400, "lr": 5e-3,
     },
     "wan-tiny": {
         "objective": {"name": "flow_matching", "shift": 5.0},
-        "shape": (16, 2, 4, 4), "std": 3.0, "batch": 32, "steps": 400, "lr": 5e-3,
+        "shape": (16, 2, 4, 4), "std": 4.0, "batch": 32, "steps": 400, "lr": 5e-3,
     },
     "ltx-video-tiny": {
         "objective": {"name": "flow_matching", "shift": "dynamic", "logit_mean": 1.5},
-        "shape": (128, 2, 2, 2), "std": 3.0, "batch": 32, "steps": 350, "lr": 5e-3,
+        "shape": (128, 2, 2, 2), "std": 4.0, "batch": 32, "steps": 350, "lr": 5e-3,
     },
 }  # fmt: skip
 
@@ -53,8 +53,8 @@ CASES: dict[str, dict[str, Any]] = {
 def latents(shape: tuple[int, ...], std: float) -> torch.Tensor:
     """Eight smooth latents: a constant and a slope along each axis, with random weights by channel.
 
-    Their standard deviation is `std`; with 3 they are as far apart under noise as those of nine times as many positions
-    are at 1, which would take a CPU too long.
+    Their standard deviation is `std`; with 4 they are as far apart under noise as those of sixteen times as many
+    positions are at 1, which would take a CPU too long.
     """
     channels, *size = shape
     slopes = [torch.cos(torch.pi * (torch.arange(length) + 0.5) / length) for length in size]
