@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 
 from vid_assets_tests.harness import Home
+
+# Models this small gain nothing from a second thread, and tests run beside each other. Started processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SIZE, RATE, FRAMES = (96, 64), 12, 30
 

@@ -61,9 +61,7 @@ def copied(home: Home, folder: Path) -> Home:
     """A home of its own with what `home` holds, of the same footage."""
     made = Home(folder, home.models)
     made.config = json.loads(json.dumps(home.config))
-    shutil.copytree(
-        home.project.home, made.folder / "home", ignore=shutil.ignore_patterns("plans"), dirs_exist_ok=True
-    )
+    shutil.copytree(home.project.home, made.folder / "home", ignore=shutil.ignore_patterns("plans"), dirs_exist_ok=True)
     return made
 
 
