@@ -46,10 +46,10 @@ def _dit(*blocks: str, attention: str, also: tuple[str, ...] = ()) -> dict[str, 
     }
 
 
-#: What each policy recomputes: class names of the model's modules, or paths, as patterns; `!` takes away again.
-#: `diffusers` is here to be told before a run; that it is what the library does, the tests count.
 _SVD_LAYERS = ("SpatioTemporalResBlock", "BasicTransformerBlock", "TemporalBasicTransformerBlock")
 _UNET_3D_LAYERS = ("ResnetBlock2D", "TemporalConvLayer", "BasicTransformerBlock")
+#: What each policy recomputes: class names of the model's modules, or paths, as patterns; `!` takes away again.
+#: `diffusers` is here to be told before a run; that it is what the library does, the tests count.
 _REACHES: dict[str, dict[str, tuple[str, ...]]] = {
     "UNetSpatioTemporalConditionModel": {
         "diffusers": ("SpatioTemporalResBlock", "!mid_block.resnets.0", "BasicTransformerBlock"),
