@@ -112,9 +112,7 @@ class BatchOrder:
     def most(self, bucket: str) -> int:
         """The most samples of a bucket that a batch can have."""
         size = self.batch_sizes.get(bucket) or max(self.batch_sizes.values())
-        if self._valid_for["share_unit"] == "tokens":
-            return size
-        return math.ceil(size * (self.share if self.kinds[bucket] == "image" else 1 - self.share))
+        return most(size, self.kinds[bucket], self.share, self._valid_for["share_unit"])
 
     def _of(self, kind: str) -> list[str]:
         return [name for name, its in self.kinds.items() if its == kind]
@@ -193,6 +191,14 @@ class BatchOrder:
                     f"the training set has {count[kind]} {kind} samples, but image_share {float(self.share):g} would "
                     f"never use them; declare their share or leave them out"
                 )
+
+
+def most(batch_size: int, kind: str, image_share: Fraction | float, share_unit: str) -> int:
+    """The most samples of a kind, `image` or `video`, in a batch of the order; with a share of tokens, all may be."""
+    if share_unit == "tokens":
+        return batch_size
+    share = Fraction(str(image_share))
+    return math.ceil(batch_size * (share if kind == "image" else 1 - share))
 
 
 def _check_names(key: str, given: Mapping[str, Any], wanted: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from model.memory.case import GIB, PLAN_CODE_VERSION, Case, Usage, choose, latent_shape
+from model.order import most
 from model.presets import PRESETS
 from model.training.launch import count_of
 from vid_assets.config import Bucket, Stage
@@ -162,7 +163,8 @@ def _cases(project: Project, section: Stage, experiment: str) -> list[tuple[str,
     found = []
     for bucket in section.parsed_buckets:
         batch = section.batch_sizes.get(bucket.name) or max(section.batch_sizes.values())
-        whole = -(-batch // processes)
+        drawn = most(batch, bucket.kind, section.image_share, section.share_unit)
+        whole = -(-drawn // processes)
         limit = section.micro_batch.get(bucket.name) if isinstance(section.micro_batch, dict) else section.micro_batch
         samples = min(whole, limit or whole)
         sharded = processes > 1 and train.engine == "fsdp2"

@@ -65,7 +65,13 @@ def test_the_largest_pass_of_a_stage_is_planned(project_of, planned):
     assert (case.preset, case.shape, case.samples, case.text_tokens) == ("wan-tiny", (3, 8, 8), 2, 32)
     assert (case.precision, case.optimizer, case.device, case.accumulates) == ("fp32", "adamw", "cpu", True)
     many = plans.plan_for(project_of({"micro_batch": {"1x64x64": 8, "9x64x64@8": 1}, "batch_size": 8}), "only", "one")
-    assert many.bucket == "1x64x64"  # eight stills are more than one clip of three latent frames
+    assert many.bucket == "1x64x64"  # four stills are more than one clip of three latent frames
+
+
+def test_a_pass_has_no_more_than_the_share_of_its_kind(project_of, planned):
+    plans.plan_for(project_of({"batch_size": 4, "image_share": 0.25}), "only", "one")
+    plans.plan_for(project_of({"batch_size": 4, "image_share": 0.25, "share_unit": "tokens"}), "only", "one")
+    assert [case.samples for case, _ in planned] == [3, 4]
 
 
 def test_each_process_plans_its_own_share(project_of, planned):
