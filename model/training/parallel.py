@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +148,7 @@ class Shared:
                 self.called = nn.parallel.DistributedDataParallel(
                     model, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
                 )
+        self._trainable = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
     @contextlib.contextmanager
     def passing(self, last: bool) -> Iterator[None]:
@@ -161,9 +162,9 @@ class Shared:
         else:
             yield
 
-    def trainable(self) -> dict[str, nn.Parameter]:
+    def trainable(self) -> Mapping[str, nn.Parameter]:
         """The weights that are trained, by name; with `fsdp2`, DTensors."""
-        return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+        return self._trainable
 
     def clip(self, limit: float) -> float:
         """Scale gradients down to a norm of at most `limit`; returns the norm before, over all processes."""
