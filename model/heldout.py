@@ -12,6 +12,7 @@ from model.data import TrainingSet
 from model.objectives.base import FIXED_QUANTILES, Objective
 from model.presets import preset
 from model.sampling import autocast, predictor, seeded_noise
+from model.training.parallel import ALONE, Ranks
 from model.vae import sample_and_normalise
 from model.vae_folder import Normalisation
 
@@ -45,6 +46,7 @@ def heldout_loss(
     *,
     image_conditioning: str = "none",
     precision: str = "fp32",
+    ranks: Ranks = ALONE,
 ) -> HeldoutLoss:
     """The held-out loss of a model; draws from no global generator, and leaves training mode as it was.
 
@@ -52,18 +54,24 @@ def heldout_loss(
     the other, so that no other sample changes its padding, and the largest bucket needs the memory of one sample.
 
     Args:
-        model: of the preset's family, on `device`. Where it is sharded, every rank must call this.
+        model: of the preset's family, on `device`.
         preset_name: key of `model.presets.PRESETS`.
         data: its split `heldout` is measured.
         seed: of the noise, which depends on it and the sample's id alone.
         image_conditioning, precision: as in the recipe.
+        ranks: processes that hold the same model, or a part of it each. They share the samples; each must call this,
+            and is given the same numbers.
     """
     family = denoisers.family(preset(preset_name).family)
-    losses: dict[str, list[list[float]]] = {}
+    samples = data.split("heldout")
+    mine = samples[ranks.rank :: ranks.size]
+    # Weights that are sharded are gathered in each pass, so that every process must make as many of them
+    mine += samples[: -(-len(samples) // ranks.size) - len(mine)]
+    losses: dict[str, list[float]] = {}
     training = model.training
     model.eval()
     try:
-        for sample in data.split("heldout"):
+        for sample in mine:
             batch = data.read([sample.sample_id])
             latent = sample_and_normalise(batch.latents, normalisation).to(device)
             conditions = denoisers.conditions(
@@ -75,10 +83,16 @@ def heldout_loss(
                 with torch.no_grad(), autocast(device, precision):
                     loss = objective.loss(predict, latent, noise, time[None])
                 found.append(float(loss))
-            losses.setdefault(sample.bucket, []).append(found)
+            losses[sample.sample_id] = found
     finally:
         model.train(training)
-    return _summary(losses)
+    every: dict[str, list[float]] = {}
+    for part in reversed(ranks.gathered(losses)):  # what several have measured counts as the first of them has it
+        every |= part
+    by_bucket: dict[str, list[list[float]]] = {}
+    for sample in samples:
+        by_bucket.setdefault(sample.bucket, []).append(every[sample.sample_id])
+    return _summary(by_bucket)
 
 
 def _summary(losses: dict[str, list[list[float]]]) -> HeldoutLoss:

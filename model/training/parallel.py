@@ -58,12 +58,23 @@ class Ranks:
             torch.distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
+    def gathered(self, value: Any) -> list[Any]:
+        """What each process has, in their order, on all of them."""
+        every = [value] * self.size
+        if self.size > 1:
+            torch.distributed.all_gather_object(every, value)
+        return every
+
     def _reduced(self, values: tuple[Any, ...], dtype: torch.dtype, how: Any) -> list[Any]:
         if self.size == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=dtype)
         torch.distributed.all_reduce(tensor, op=how)
         return tensor.tolist()
+
+
+#: One process, that shares with nobody.
+ALONE = Ranks()
 
 
 @contextlib.contextmanager
@@ -78,7 +89,7 @@ def joined() -> Iterator[Ranks]:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Ranks()
+        yield ALONE
         return
     rank = int(os.environ["RANK"])
     ranks = Ranks(rank, size, int(os.environ.get("LOCAL_RANK", rank)))

@@ -194,9 +194,9 @@ class _Run:
                 self.device,
                 image_conditioning=self.recipe["image_conditioning"],
                 precision=self.recipe["precision"],
+                ranks=self.ranks,
             )
-        # of one process, since what is the best decides whether all of them save, and roundings may differ
-        loss: float | None = self.ranks.of_first(measured.mean)
+        loss = measured.mean
         if loss is not None and not math.isfinite(loss):
             raise TrainingError(
                 f"after step {self.step}: the held-out loss is {loss}. Nothing was saved since the last checkpoint; "
