@@ -49,7 +49,7 @@ def run_folders(project: Project) -> list[Run]:
 
 
 def _run(root: Path, path: Path) -> Run:
-    manifest, record = _json(path / "manifest.json"), _json(path / "final" / "checkpoint.json")
+    manifest, record = json_object(path / "manifest.json"), json_object(path / "final" / "checkpoint.json")
     lock = path / ".lock"
     return Run(
         folder=str(path.relative_to(root)),
@@ -64,7 +64,7 @@ def _run(root: Path, path: Path) -> Run:
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> dict[str, Any]:
     """The object in a file, empty where there is none that can be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from vid_assets.config import ConfigError
 from vid_assets.project import Project
-from vid_assets.steps.run_folders import run_folders
+from vid_assets.steps.run_folders import json_object, run_folders
 from vid_assets.store.tables import Row, equals
 
 
@@ -101,8 +101,8 @@ def _from_row(row: Row) -> TrainedRun:
 
 
 def _from_folder(project: Project, folder: Path) -> TrainedRun:
-    manifest, record = _json(folder / "manifest.json"), _json(folder / "final" / "checkpoint.json")
-    record = record or _json(folder / "checkpoint.json")  # one that was copied out of its run's folder
+    manifest, record = json_object(folder / "manifest.json"), json_object(folder / "final" / "checkpoint.json")
+    record = record or json_object(folder / "checkpoint.json")  # one that was copied out of its run's folder
     training_set, key = manifest.get("training_set", {}), folder.name
     notes: tuple[str, ...] = () if record else ("it is not finished",)
     if record and not project.store.count("runs", equals("run_key", key.partition("-before-")[0])):
@@ -123,14 +123,6 @@ def _from_folder(project: Project, folder: Path) -> TrainedRun:
         record.get("parent") or manifest.get("parent"),
         notes,
     )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def chain(project: Project, run: TrainedRun) -> list[TrainedRun]:
