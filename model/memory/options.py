@@ -41,7 +41,7 @@ def options(case: Case, leanest: Usage, budget: float) -> list[str]:
     tried = []
     if case.samples > 1:
         tried.append(("micro_batch: 1", replace(case, samples=1, accumulates=True)))
-    if case.optimizer != "adamw_8bit":
+    if case.optimizer != "adamw_8bit" and case.shards == 1:  # its blocks cannot be divided
         tried.append(("optimizer adamw_8bit", replace(case, optimizer="adamw_8bit")))
     if case.lora is None:
         adapters = {"rank": _RANK, "alpha": float(_RANK), "targets": None, "dropout": 0.0}
@@ -56,7 +56,7 @@ def options(case: Case, leanest: Usage, budget: float) -> list[str]:
             continue
         if size <= budget:
             fitting.append(f"{words} ({in_words(size)})")
-    for shards in _SHARDS:
+    for shards in _SHARDS if case.optimizer != "adamw_8bit" else ():
         if shards > case.shards and (size := peak(replace(case, shards=shards), leanest.policy)) <= budget:
             fitting.append(f"engine fsdp2 with {shards} processes (about {in_words(size)} each)")
             break

@@ -57,6 +57,11 @@ def check_experiments(config: Config) -> None:
         _check_image(path, preset, experiment)
         if experiment.lora and not experiment.weights:
             raise ValueError(f"{path}.lora: adapters need weights to adapt; set {path}.weights, or remove lora")
+        if experiment.optimizer.name == "adamw_8bit" and config.train.engine == "fsdp2" and config.train.processes != 1:
+            raise ValueError(
+                f"{path}.optimizer.name: adamw_8bit works in blocks that train.engine: fsdp2 would cut apart; use "
+                "adamw or adamw_fused, whose state fsdp2 divides, or train.engine: ddp"
+            )
 
 
 def _check_latents(config: Config, path: str, preset: Preset) -> None:

@@ -161,6 +161,17 @@ def test_a_stage_or_a_run_that_cannot_be_is_refused(change, expected):
     assert complaint(change).startswith(expected)
 
 
+def test_eight_bit_blocks_cannot_be_cut_apart():
+    def change(data: dict[str, Any], **train: Any) -> None:
+        data.update(train=train)
+        data["experiments"]["tiny"] = {"model": "tiny-dit", "optimizer": {"name": "adamw_8bit"}}
+
+    line = complaint(lambda data: change(data, engine="fsdp2", processes=2))
+    assert line.startswith("experiments.tiny.optimizer.name: adamw_8bit works in blocks that train.engine: fsdp2 would")
+    for train in ({"engine": "ddp", "processes": 2}, {"engine": "fsdp2", "processes": 1}):
+        assert parsed(lambda data, train=train: change(data, **train)).experiments["tiny"]
+
+
 def test_values_by_bucket_are_named_as_the_bucket_is():
     config = parsed(stage(batch_size={"9x96x128@8.0": 6}, mix={"9x96x128@8": 3, "1x96x128": 1}, micro_batch=2))
     short, long = config.stages

@@ -12,7 +12,7 @@ from model.errors import ModelError
 from model.memory import activation
 from model.memory import plan as memory
 from model.memory.case import GIB, Case, choose, latent_shape
-from model.memory.options import DoesNotFitError, refusal
+from model.memory.options import DoesNotFitError, options, refusal
 from model.memory.tracker import Tracker, as_on_cuda, backward
 from model.sampling import autocast
 
@@ -170,6 +170,14 @@ def test_a_case_that_fits_under_no_policy_is_refused_with_what_would_fit() -> No
     one = memory.usage(replace(case, samples=1, accumulates=True), min(usages, key=lambda one: one.peak).policy)
     assert one.peak <= budget
     assert "no single change" in str(refusal(case, usages, 1000))
+
+
+def test_no_option_joins_what_excludes_one_another() -> None:
+    for changes, left_out in (({"shards": 2}, "adamw_8bit"), ({"optimizer": "adamw_8bit"}, "fsdp2")):
+        case = case_of("wan-tiny", **changes)
+        usage = memory.usage(case, "none")
+        words = "; ".join(options(case, usage, usage.peak))
+        assert "lora of rank" in words and left_out not in words
 
 
 def test_the_longest_clip_fits_and_one_more_latent_frame_does_not() -> None:
