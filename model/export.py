@@ -17,6 +17,7 @@ from model.errors import ModelError
 from model.latent_space import latent_space
 from model.presets import Preset, preset
 from model.weights import (
+    PARTS,
     PREPROCESSING,
     checkpoint_hash,
     image_levels,
@@ -43,8 +44,6 @@ _COMPONENTS = {
     "wan": ("vae", "text_encoder", "tokenizer"),
     "ltx_video": ("vae", "text_encoder", "tokenizer"),
 }
-#: Which folder of a finished checkpoint holds which weights.
-_WEIGHTS = {"ema": "ema", "raw": "denoiser"}
 
 #: Name of a part -> its library and class.
 Written = dict[str, tuple[str, str]]
@@ -112,13 +111,13 @@ def export(
         CheckpointError: `output` exists.
     """
     source, parts = Path(checkpoint), parts or Parts()
-    if weights not in _WEIGHTS:
-        raise ExportError(f"{weights!r} are no weights of a checkpoint; known are {', '.join(_WEIGHTS)}")
+    if weights not in PARTS:
+        raise ExportError(f"{weights!r} are no weights of a checkpoint; known are {', '.join(PARTS)}")
     record = _record(source, parts)
     chosen = preset(record["recipe"]["model"])
     pipeline = _pipeline(chosen, record["recipe"])
     with atomic_folder(output) as folder:
-        written = _denoiser(folder, source / _WEIGHTS[weights], chosen, dtype)
+        written = _denoiser(folder, source / PARTS[weights], chosen, dtype)
         written |= _scheduler(folder, chosen, record["recipe"]["objective"])
         written |= _others(folder, chosen, parts)
         missing = tuple(part for part in _COMPONENTS[chosen.family] if part not in written) if pipeline else ()

@@ -147,6 +147,10 @@ def image_levels(folder: str | Path) -> tuple[list[float], list[float]]:
     raise WeightsError(f"{folder}: no preprocessor_config.json, neither here nor in {folder.parent / PREPROCESSING}")
 
 
+#: Which folder of a trained checkpoint holds which weights: their moving average, and the last ones.
+PARTS = {"ema": "ema", "raw": "denoiser"}
+
+
 def checkpoint_hash(folder: str | Path) -> str:
     """SHA-256 (hex) of a trained checkpoint: over its EMA weights (`ema/`) and its raw weights (`denoiser/`)."""
     folder = Path(folder)

@@ -135,7 +135,7 @@ def look(project: Project, cursor: Cursor, now: float) -> Tick:
     changed which of its clips lost.
     """
     from vid_assets.footage.membership import seen_version
-    from vid_assets.stages import lost_clips
+    from vid_assets.stage_inputs import lost_clips
     from vid_assets.steps import sources
 
     known_rows = project.store.read("sources", "state <> 'replaced'")

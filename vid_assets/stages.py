@@ -15,18 +15,7 @@ from vid_assets import code_versions as code
 from vid_assets import stage_inputs
 from vid_assets.config import Config
 from vid_assets.project import Project
-from vid_assets.stage_inputs import batches, lost_clips, presence
 from vid_assets.store.state import Fingerprint, StageState, digest
-
-__all__ = [
-    "Stage",
-    "UpstreamMissingError",
-    "all_stages",
-    "batches",
-    "lost_clips",
-    "partitions_of",
-    "presence",
-]
 
 Partitioning = Literal["batch", "experiment"] | None
 
@@ -64,7 +53,7 @@ class Stage:
     def _input(self, project: Project, upstream: Stage, partition: str | None) -> str:
         if upstream.partitions == "batch" and self.partitions != "batch":
             versions = {}
-            for batch in batches(project):
+            for batch in stage_inputs.batches(project):
                 state = project.states.read(upstream.name, batch)
                 sound = state is not None and not state.failed_checks
                 if not sound and not self.tolerant:
@@ -95,7 +84,7 @@ def _missing(name: str, partition: str | None, state: StageState | None) -> Upst
 def partitions_of(project: Project, stage: Stage) -> list[str | None]:
     """The partitions of a stage; `[None]` for an unpartitioned one."""
     if stage.partitions == "batch":
-        return list(batches(project))
+        return list(stage_inputs.batches(project))
     if stage.partitions == "experiment":
         return list(project.config.experiments)
     return [None]

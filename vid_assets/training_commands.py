@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _compare(project: Project, options: argparse.Namespace) -> int:
-    from vid_assets.steps.comparisons import as_json, compared, comparison_table
+    from vid_assets.steps.comparisons import compared, comparison_table
 
     stages = [one.name for one in project.config.stages]
     stage = options.stage or stages[-1]
@@ -44,7 +45,7 @@ def _compare(project: Project, options: argparse.Namespace) -> int:
     rows = compared(project, stage, found[0], found[1].facts)
     if options.json:
         for row in rows:
-            print(json.dumps(as_json(row)))
+            print(json.dumps(asdict(row)))
     else:
         print(comparison_table(rows))
     return 0

@@ -50,10 +50,10 @@ def dry_run(
         (_largest_pass(name, data, order, size, micro_batch) for name in order.buckets),
         key=lambda one: (-one.batch.latents.numel(), one.batch.samples[0].bucket),
     )
-    with _without_gradients_after(shared):
-        held: list[torch.Tensor] = []
-        for one in passes:
-            sample, count = one.batch.samples[0], len(one.places)
+    held: list[torch.Tensor] = []
+    for one in passes:
+        sample, count = one.batch.samples[0], len(one.places)
+        with _without_gradients_after(shared):
             try:
                 if not held:
                     held = [
@@ -71,8 +71,6 @@ def dry_run(
                     "policy of activation that recomputes more, recipe.lora, optimizer adamw_8bit, engine fsdp2 with "
                     "more processes, or leave the bucket out"
                 ) from error
-            for weight in shared.trainable().values():
-                weight.grad = None
     return [one.batch.samples[0].bucket for one in passes]
 
 

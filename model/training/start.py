@@ -10,8 +10,7 @@ from torch import nn
 from model import denoisers, lora
 from model.data import TrainingSet
 from model.errors import ModelError
-from model.memory import activation
-from model.weights import checkpoint_hash, weights_hash
+from model.weights import PARTS, checkpoint_hash, weights_hash
 
 
 class StartError(ModelError):
@@ -38,15 +37,6 @@ def initial_model(manifest: dict[str, Any]) -> nn.Module:
     if recipe["lora"] is not None:
         lora.add(model, recipe["lora"], recipe["seed"])
     return model
-
-
-#: Which folder of a finished checkpoint holds which weights.
-PARTS = {"ema": "ema", "raw": "denoiser"}
-
-
-def recompute(model: nn.Module, policy: Any) -> activation.Coverage:
-    """Apply the activation policy of a run."""
-    return activation.apply(model, policy)
 
 
 def check_fit(manifest: dict[str, Any], model: nn.Module, data: TrainingSet, channels: int) -> None:

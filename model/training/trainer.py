@@ -23,7 +23,7 @@ from model.errors import ModelError
 from model.heldout import heldout_loss
 from model.loader import Loader
 from model.manifest import identity
-from model.memory.activation import counting
+from model.memory import activation
 from model.objectives import make
 from model.training.dry_run import dry_run
 from model.training.ema import Ema
@@ -32,7 +32,7 @@ from model.training.optimizers import make_optimizer, rate, set_rate, state_byte
 from model.training.parallel import Ranks, Shared, Stopped, device_of, joined
 from model.training.reporting import Clock, Curves, Reporter, Silent, curve, peak_memory
 from model.training.run_state import load_step, refuse_other_run, save_step
-from model.training.start import check_fit, initial_model, recompute
+from model.training.start import check_fit, initial_model
 from model.training.step import Gradient
 from model.vae import pick_device
 from model.vae_folder import Normalisation
@@ -116,7 +116,7 @@ class _Run:
         )
         model = initial_model(manifest)
         check_fit(manifest, model, self.data, self.normalisation.channels)
-        self.coverage = recompute(model, self.runtime["activation"])
+        self.coverage = activation.apply(model, self.runtime["activation"])
         self.shared = Shared(model.to(self.device).train(), self.runtime["engine"], ranks)
         self.weights = self.shared.trainable()
         self.ema = Ema(self.weights, self.recipe["ema_decay"])
@@ -174,12 +174,14 @@ class _Run:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
-        if math.isfinite(norm):  # or the scaler has left this step out
+        left_out = not math.isfinite(norm)  # by the scaler
+        if not left_out:
             self.ema.update(self.step)
         samples = sum(len(batch.samples) for batch in batches) * self.ranks.size
         self.clock.step(time.monotonic() - began, waited, samples)
-        self.curves.add(self.step, loss=loss, lr=lr, grad_norm=norm if math.isfinite(norm) else None)
-        return {"loss": loss, "lr": lr, "grad_norm": norm if math.isfinite(norm) else None}
+        metrics = {"loss": loss, "lr": lr, "grad_norm": None if left_out else norm}
+        self.curves.add(self.step, **metrics)
+        return metrics
 
     def _validate(self) -> float | None:
         """The loss of the averages on the held-out samples; None where there are none."""
@@ -237,7 +239,7 @@ class _Run:
 
     def _try_passes(self, order: Any) -> None:
         size = 0 if self.resumed_from else state_bytes(self.recipe["optimizer"]["name"])
-        with counting(self.shared.model, self.runtime["activation"]) as counted:
+        with activation.counting(self.shared.model, self.runtime["activation"]) as counted:
             dry_run(self.shared, self.gradient, self.data, order, self.ranks.size, self.runtime["micro_batch"], size)
         self.coverage = counted[0]
 

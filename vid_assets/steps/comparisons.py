@@ -7,13 +7,14 @@ equal terms (other samples, another objective, a checkpoint that is newer than i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vid_assets.project import Project
 from vid_assets.steps.evaluations import NUMBERS
 from vid_assets.store.state import StageState
+from vid_assets.views.markdown import table
 
 Facts = Mapping[str, Any]
 
@@ -82,11 +83,6 @@ def comparison_table(rows: Sequence[Compared]) -> str:
     return table(("", "held-out loss", "against this", "motion, over the data's", "note"), lines)
 
 
-def as_json(row: Compared) -> dict[str, Any]:
-    """A row as JSON holds it."""
-    return asdict(row)
-
-
 def training_table(project: Project, stage: str, experiment: str, facts: Facts) -> str:
     """How the training of a stage went beside that of the stages before it and of the other experiments."""
     rows = [(f"{experiment}, {stage}", facts)]
@@ -122,9 +118,3 @@ def _trained(name: str, one: Facts, first: Facts) -> tuple[str, ...]:
 def number(value: float | None) -> str:
     """A loss as people read it; nothing where it was not measured."""
     return "" if value is None else f"{value:.4g}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    cells = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)

@@ -10,7 +10,7 @@ from typing import Any
 from vid_assets.curation.policy import RULES
 from vid_assets.curation.tuning import Flip
 from vid_assets.project import Project
-from vid_assets.stages import batches, presence
+from vid_assets.stage_inputs import batches, presence
 from vid_assets.steps.frame_stats import thumbnails
 from vid_assets.store.state import digest
 from vid_assets.store.tables import Row, equals, one_of

@@ -13,7 +13,7 @@ from vid_assets.curation.duplicates import Candidate, Duplicate, continuous_shot
 from vid_assets.curation.nearest import Near, nearest
 from vid_assets.curation.tracks import Track, from_columns
 from vid_assets.project import Project
-from vid_assets.stages import presence
+from vid_assets.stage_inputs import presence
 from vid_assets.store.cache import Output, sync_slice
 from vid_assets.store.state import digest
 from vid_assets.store.tables import Row

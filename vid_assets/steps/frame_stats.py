@@ -14,7 +14,7 @@ from vid_assets.footage.isolation import limit_was_raised
 from vid_assets.footage.membership import present_videos
 from vid_assets.footage.opening import opened
 from vid_assets.project import Project
-from vid_assets.stages import presence
+from vid_assets.stage_inputs import presence
 from vid_assets.store.cache import Output, sync_slice
 from vid_assets.store.state import digest
 from vid_assets.store.tables import Row, equals, one_of

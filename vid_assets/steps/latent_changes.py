@@ -14,7 +14,8 @@ from typing import Any
 
 from vid_assets.encoding.content_key import LatentParts
 from vid_assets.project import Project
-from vid_assets.stages import all_stages, batches
+from vid_assets.stage_inputs import batches
+from vid_assets.stages import all_stages
 from vid_assets.staleness import SETTLED, standings
 from vid_assets.steps.latent_plan import Planned, plan_latents
 from vid_assets.steps.vae import weights_of

@@ -11,7 +11,7 @@ from vid_assets.encoding.content_key import LATENTS_VERSION, LatentParts, latent
 from vid_assets.encoding.windows import LeftOut, Plan, Window, plan_windows
 from vid_assets.footage.decode import Route, decoder_route, decoder_version
 from vid_assets.project import Project
-from vid_assets.stages import lost_clips, presence
+from vid_assets.stage_inputs import lost_clips, presence
 from vid_assets.store.state import canonical
 from vid_assets.store.tables import Row, equals
 

@@ -19,6 +19,7 @@ from model.training.launch import count_of
 from vid_assets.config import Bucket, Stage
 from vid_assets.project import Project
 from vid_assets.store.state import digest
+from vid_assets.views.markdown import table
 
 if TYPE_CHECKING:
     from model.memory.options import DoesNotFitError
@@ -92,9 +93,7 @@ class Plan:
     def markdown(self) -> str:
         """`rows` as a table, with what is planned above it."""
         rows = self.rows()
-        lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-        lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
-        return "\n".join([self.headline, "", *lines])
+        return f"{self.headline}\n\n{table(list(rows[0]), [list(row.values()) for row in rows])}"
 
     @property
     def unit(self) -> str:

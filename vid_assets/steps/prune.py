@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vid_assets.project import Project
-from vid_assets.stages import all_stages, batches
+from vid_assets.stage_inputs import batches
+from vid_assets.stages import all_stages
 from vid_assets.steps import pins
 from vid_assets.steps.run_folders import Run, bytes_of_home, folder_bytes, run_folders
 from vid_assets.store import upkeep

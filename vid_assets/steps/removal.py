@@ -16,7 +16,8 @@ from pathlib import Path
 
 from vid_assets.config import ConfigError
 from vid_assets.project import Project
-from vid_assets.stages import all_stages, batches
+from vid_assets.stage_inputs import batches
+from vid_assets.stages import all_stages
 from vid_assets.steps import pins
 from vid_assets.steps.prune import remove_folder
 from vid_assets.steps.run_folders import bytes_of_home, run_folders

@@ -13,7 +13,7 @@ from vid_assets.footage.identity import file_hash
 from vid_assets.footage.listing import FoundFile, FoundFiles, Sidecar, list_sources, version_now
 from vid_assets.footage.membership import Membership, diff_membership, seen_version
 from vid_assets.project import Project
-from vid_assets.stages import batches
+from vid_assets.stage_inputs import batches
 from vid_assets.store.cache import Output
 from vid_assets.store.state import StageState, digest
 from vid_assets.store.tables import Row

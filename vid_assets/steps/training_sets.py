@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from vid_assets.project import Project
-from vid_assets.stages import presence
+from vid_assets.stage_inputs import presence
 from vid_assets.staleness import SETTLED, standings
 from vid_assets.steps.conditioning import Conditioning, conditioning
 from vid_assets.steps.latents import statuses, stored

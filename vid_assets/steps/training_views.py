@@ -11,7 +11,8 @@ import numpy as np
 
 from vid_assets.project import Project
 from vid_assets.steps.checkpoints import Curves, read_curves
-from vid_assets.steps.comparisons import compared, comparison_table, table, training_table
+from vid_assets.steps.comparisons import compared, comparison_table, training_table
+from vid_assets.views.markdown import table
 from vid_assets.views.plots import lines_plot, loss_plot
 from vid_assets.views.sheets import LIMIT, Tile, as_markdown, contact_sheet
 

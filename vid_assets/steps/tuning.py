@@ -12,7 +12,7 @@ from vid_assets.curation.policy import RULES, Failure
 from vid_assets.curation.scores import METRICS
 from vid_assets.curation.tuning import Flip, Scored, failures_of, flips, reasons_of
 from vid_assets.project import Project
-from vid_assets.stages import presence
+from vid_assets.stage_inputs import presence
 from vid_assets.steps.duplicates import losers
 
 
@@ -107,7 +107,7 @@ def _latents(project: Project, kept: Iterable[Scored]) -> tuple[int | None, int 
     """How many windows the kept clips have, and how many of them have no latent yet."""
     from model.errors import ModelError
     from model.weights import WeightsError
-    from vid_assets.stages import batches
+    from vid_assets.stage_inputs import batches
     from vid_assets.steps.latent_plan import plan_latents
     from vid_assets.steps.latents import statuses
     from vid_assets.steps.vae import weights_of

@@ -10,7 +10,7 @@ from vid_assets.curation.continuity import EVENTS
 from vid_assets.curation.policy import RULES, judge
 from vid_assets.curation.scores import METRICS
 from vid_assets.project import Project
-from vid_assets.stages import presence
+from vid_assets.stage_inputs import presence
 from vid_assets.steps.curation_views import file_names
 from vid_assets.steps.duplicates import nearest_clips
 from vid_assets.steps.latent_plan import clip_windows

@@ -1,1 +1,1 @@
-"""Pictures for people: contact sheets, filmstrips and plots, as image bytes that the web UI and files can show."""
+"""What people look at: sheets, filmstrips and plots, as bytes that the web UI and files can show, and tables."""

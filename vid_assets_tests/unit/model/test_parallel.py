@@ -21,28 +21,15 @@ from model.training.reporting import Silent
 from model.training.run_state import load_file
 from model.training.trainer import train
 from model.weights import checkpoint_hash, read_json
-from vid_assets_tests.unit.model.tables import manifest, mixed_training_set
+from vid_assets_tests.unit.model.stopping import after, never
+from vid_assets_tests.unit.model.tables import manifest
 
 STEPS = 20
 FILE = "diffusion_pytorch_model.safetensors"
 
 
-def never() -> None:
-    return None
-
-
-def after(steps: int) -> Any:
-    asked = iter(range(10**6))
-    return lambda: "enough" if next(asked) >= steps else None
-
-
 def losses(output: Path) -> list[float]:
     return json.loads((output / "final" / "losses.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def training_set(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return mixed_training_set(tmp_path_factory.mktemp("tables"), 16, 16)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +39,6 @@ def runs(training_set: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
     So one process gets an image and a video where the other gets two videos, of one bucket.
     """
     folder = tmp_path_factory.mktemp("runs")
-    threads = torch.get_num_threads()
 
     def asked(name: str, **changes: Any) -> dict[str, Any]:
         return manifest(training_set, folder / name, **{"steps": STEPS, "batch_size": 4, **changes})
@@ -80,7 +66,6 @@ def runs(training_set: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
         launch(2, command, never)
     (folder / "error").write_text(str(error.value))
     train(asked("fsdp2, then one", steps=10), Silent(), never)
-    torch.set_num_threads(threads)
     return folder
 
 

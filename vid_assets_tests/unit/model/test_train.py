@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from model import checkpoint
 from model.checkpoint import CheckpointError
@@ -25,7 +24,8 @@ from model.training.run_state import OtherRunError
 from model.training.start import StartError
 from model.training.trainer import TrainingError, train
 from model.weights import WeightsError, checkpoint_hash, weights_hash
-from vid_assets_tests.unit.model.tables import manifest, mixed_training_set
+from vid_assets_tests.unit.model.stopping import after, never
+from vid_assets_tests.unit.model.tables import manifest
 
 STEPS = 24
 NO_WARMUP = {"name": "constant", "warmup_steps": 0, "final_share": 0.0}
@@ -45,28 +45,6 @@ class Recorder:
 
     def finished(self, summary: dict[str, Any]) -> None:
         self.events.append(("finished", summary))
-
-
-def never() -> None:
-    return None
-
-
-def after(steps: int) -> Any:
-    """A stop request that comes when `steps` steps were done in this process."""
-    asked = iter(range(10**6))
-    return lambda: "enough" if next(asked) >= steps else None
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def training_set(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return mixed_training_set(tmp_path_factory.mktemp("tables"), 16, 16)
 
 
 @pytest.fixture(scope="module")

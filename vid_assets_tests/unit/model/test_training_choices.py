@@ -22,7 +22,8 @@ from model.training.passes import draw, part_of, passes_of
 from model.training.trainer import train
 from model.vae_folder import Normalisation
 from model.weights import checkpoint_hash, weights_hash
-from vid_assets_tests.unit.model.tables import manifest, mixed_training_set
+from vid_assets_tests.unit.model.stopping import after, never
+from vid_assets_tests.unit.model.tables import manifest
 
 STEPS = 6
 ADAMW = {"weight_decay": 0.01, "betas": [0.9, 0.999], "eps": 1e-8}
@@ -40,27 +41,6 @@ class Recorder:
 
     def finished(self, summary: dict[str, Any]) -> None:
         pass
-
-
-def never() -> None:
-    return None
-
-
-def after(steps: int) -> Any:
-    asked = iter(range(10**6))
-    return lambda: "enough" if next(asked) >= steps else None
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def training_set(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return mixed_training_set(tmp_path_factory.mktemp("tables"), 16, 16)
 
 
 def trained(training_set: dict[str, Any], output: Path, recorder: Recorder | None = None, **changes: Any) -> Any:
