@@ -19,13 +19,13 @@ from typing import Any, get_args
 import av
 
 from benchmarks import curation_defects
+from benchmarks.labelled import Split
+from benchmarks.labelled.footage import FOOTAGE, labels
+from benchmarks.labelled.scorer import Score, match_frames
+from benchmarks.labelled.shot_scores import found_in, measured, score, score_points
+from benchmarks.labelled.transitions import KINDS, render
 from benchmarks.report import Result, report
-from vid_assets.config import Shots
-from vid_assets_tests.labelled import Split
-from vid_assets_tests.labelled.scorer import Score, match_frames
-from vid_assets_tests.labelled.shot_scores import found_in, measured, score, score_points
-from vid_assets_tests.labelled.transitions import KINDS, render
-from vid_assets_tests.unit.footage.rendering import FOOTAGE, labels
+from vid_assets.curation.settings import Shots
 
 #: The settings of AdaptiveDetector: the best of a published sweep, and the library's own.
 _OTHERS: dict[str, dict[str, Any]] = {

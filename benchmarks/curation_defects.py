@@ -11,10 +11,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from benchmarks.labelled.defects import render
+from benchmarks.labelled.judging import EVENTS, RULES, events, judged, rejections
+from benchmarks.labelled.scorer import Score
 from benchmarks.report import Result, report
-from vid_assets_tests.labelled.defects import render
-from vid_assets_tests.labelled.judging import EVENTS, RULES, events, judged, rejections
-from vid_assets_tests.labelled.scorer import Score
 
 #: What the project promises on footage that was kept out of tuning.
 REQUIRED = 0.95

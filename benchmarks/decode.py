@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import Result, alternated, report
-from vid_assets.config_file import parse_config
+from benchmarks.working import run_asset
+from vid_assets.config.file import parse_config
 from vid_assets.project import Project
 
 SECONDS, FPS, WIDTH, HEIGHT = 62, 24, 1280, 720
@@ -56,12 +57,6 @@ def _compare(file: Path, scratch: Path, repeats: int) -> Iterator[Result]:
 
 def _curation(file: Path, folder: Path) -> Callable[[], None]:
     """A function that curates `file` anew in a home of its own; listing and probing are done here."""
-    from vid_assets.footage.listing import list_sources
-    from vid_assets.steps import curation, frame_stats, sources, videos
-
-    def quiet(message: str) -> None:
-        pass
-
     config: dict[str, Any] = {
         "sources": [{"uri": str(file.parent), "include": [file.name]}],
         "vae": {"source": "unused"},
@@ -69,15 +64,14 @@ def _curation(file: Path, folder: Path) -> Callable[[], None]:
         "experiments": {"one": {}},
     }
     project = Project(parse_config(config, base=folder), str(folder))
-    sources.source_files(project, list_sources(project.config.sources))
+    run_asset(project, "source_files")
     (batch,) = {row["ingest_batch"] for row in project.store.read("sources")}
-    videos.raw_videos(project, batch, progress=quiet)
+    run_asset(project, "raw_videos", batch)
 
     def curate() -> None:
-        for step in (frame_stats.frame_stats, curation.clips, curation.clip_scores):
-            output = step(project, batch, force=True, progress=quiet)
-            if not output.rows:
-                raise SystemExit(f"{file}: {step.__name__} gave no row; the file cannot be read")
+        for name in ("frame_stats", "clips", "clip_scores"):
+            if not run_asset(project, name, batch, force=True).rows:
+                raise SystemExit(f"{file}: {name} gave no row; the file cannot be read")
 
     return curate
 

@@ -2,21 +2,23 @@
 
 Side by side, with the same VAE, device, batch size and windows, in alternated runs:
 - ours: `encode_missing` into a new LanceDB: decoding, resizing, encoding, hashing and writing, as the asset runs it;
-- the bare loop: `model.vae.encode` on the same frames, which lie in memory in batches already; nothing is kept.
+- the bare loop: `model.vaes.backend.encode` on the same frames, in memory in batches already; nothing is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.report import Result, alternated, report
-from vid_assets.config_file import parse_config
+from benchmarks.working import run_asset
+from vid_assets.assets import work_of
+from vid_assets.assets.asset import Work
+from vid_assets.config.file import parse_config
 from vid_assets.project import Project
 
 SECONDS, FPS, WIDTH, HEIGHT = 9, 24, 854, 480
@@ -49,18 +51,20 @@ def main() -> None:
 
 
 def _compare(files: list[Path], vae: Path, bucket: str, folder: Path, options: argparse.Namespace) -> Result:
+    from vid_assets.assets.encode.latent_plan import plan_latents
+    from vid_assets.assets.encode.latent_work import configured_backend, lazy_vae, tasks_of
+    from vid_assets.assets.encode.latents import encode_missing
+    from vid_assets.assets.weights import weights_of
     from vid_assets.encoding.frames import by_source, decoded
-    from vid_assets.steps import latents as step
-    from vid_assets.steps.latent_plan import plan_latents
-    from vid_assets.steps.vae import weights_of
 
-    project, batch = _curated(files, vae, bucket, folder, options)
-    weights = weights_of(project, project.config.vae)
-    planned = plan_latents(project, batch, weights.hash).latents[: options.windows]
+    work = _curated(files, vae, bucket, folder, options)
+    store, encoding = work.store, work.runtime["encoding"]
+    weights = weights_of(work.local, work.runtime["weights"])
+    planned = plan_latents(store, work.batch, work.config, weights.hash).latents[: options.windows]
     if not planned:
         raise SystemExit(f"no window of {bucket} in these files")
-    loaded = step.configured_vae(project, str(weights.folder))
-    windows = [frames for group in by_source(step.tasks_of(project, planned)) for _, frames in decoded(group)]
+    loaded = lazy_vae(work)
+    windows = [frames for group in by_source(tasks_of(store, planned)) for _, frames in decoded(group)]
     size = options.batch_size
     batches = [np.stack(windows[start : start + size]) for start in range(0, len(windows), size)]  # type: ignore[arg-type]
 
@@ -69,14 +73,14 @@ def _compare(files: list[Path], vae: Path, bucket: str, folder: Path, options: a
             loaded.encode(frames)
 
     def ours() -> None:
-        project.store.delete("latents", "true")
-        encoder = step.configured_encoder(project, loaded)
-        step.encode_missing(project, planned, False, lambda words: None, encoder)
+        store.delete("latents", "true")
+        backend = configured_backend(encoding, loaded)
+        encode_missing(store, planned, backend, encoding.flush_rows, progress=lambda words: None)
 
     loaded.encode(batches[0])
     ours()
     medians = alternated({"ours": ours, "bare": bare}, options.repeats)
-    if (stored := project.store.count("latents", "status = 'ok'")) != len(planned):
+    if (stored := store.count("latents", "status = 'ok'")) != len(planned):
         raise SystemExit(f"{len(planned) - stored} of {len(planned)} windows could not be encoded")
     speed = {name: len(planned) / seconds for name, seconds in medians.items()}
     case = f"{bucket}, {len(planned)} windows of {len(files)} videos, batch {size}"
@@ -86,13 +90,9 @@ def _compare(files: list[Path], vae: Path, bucket: str, folder: Path, options: a
     )  # fmt: skip
 
 
-def _curated(
-    files: list[Path], vae: Path, bucket: str, folder: Path, options: argparse.Namespace
-) -> tuple[Project, str]:
-    """A home in which every clip of `files` is kept, up to what `latents` needs."""
-    from vid_assets.config import Policy
-    from vid_assets.footage.listing import list_sources
-    from vid_assets.steps import curation, duplicates, frame_stats, sources, videos
+def _curated(files: list[Path], vae: Path, bucket: str, folder: Path, options: argparse.Namespace) -> Work:
+    """`latents` of a home in which every clip of `files` is kept, with what it needs."""
+    from vid_assets.curation.policy import Policy
 
     config: dict[str, Any] = {
         "sources": [{"uri": str(file.parent), "include": [file.name]} for file in files],
@@ -104,21 +104,17 @@ def _curated(
         "experiments": {"one": {}},
     }
     project = Project(parse_config(config, base=folder), str(folder))
-    sources.source_files(project, list_sources(project.config.sources))
+    run_asset(project, "source_files")
     (batch,) = {row["ingest_batch"] for row in project.store.read("sources")}
-    batch_steps: tuple[Callable[..., Any], ...] = (
-        *(videos.raw_videos, frame_stats.frame_stats),
-        *(curation.clips, curation.clip_scores, curation.curated_clips),
-    )
-    for step in batch_steps:
-        step(project, batch, progress=lambda words: None)
-    duplicates.duplicates(project, progress=lambda words: None)
-    return project, batch
+    for name in ("raw_videos", "frame_stats", "clips", "clip_scores", "curated_clips", "captions"):
+        run_asset(project, name, batch)
+    run_asset(project, "duplicates")
+    return work_of(project, "latents", batch)
 
 
 def _vae(folder: Path, full_size: bool) -> Path:
     if not full_size:
-        from model.tiny import save_tiny_vae
+        from model.tiny.models import save_tiny_vae
 
         return save_tiny_vae(folder)
     from diffusers import AutoencoderKLHunyuanVideo

@@ -2,7 +2,7 @@
 
 Side by side, on the same random float16 latents of 164 KB and of 4.2 MB, in the same random order, collated into
 batches, in alternated runs:
-- ours: `model.loader.Loader` on a table written as the store writes it, every row's checksum verified before;
+- ours: `model.data.loader.Loader` on a table written as the store writes it, every row's checksum verified before;
 - npy memmap: one array of all latents, rows by sorted index, the limit of what a page cache gives;
 - safetensors files: one a clip, `load_file` and `stack`, as finetrainers and musubi-tuner keep latents;
 - parquet row groups: the row group that holds a row, for each row, as FastVideo's map-style data set reads;
@@ -79,7 +79,7 @@ def _compare(case: Case, folder: Path, repeats: int) -> Iterator[Result]:
 
 
 def _warm(case: Case, folder: Path, repeats: int) -> Iterator[Result]:
-    from model.loader import Loader
+    from model.data.loader import Loader
 
     for path in folder.rglob("*"):
         if path.is_file():
@@ -115,7 +115,7 @@ def _warm(case: Case, folder: Path, repeats: int) -> Iterator[Result]:
 
 def _cold(case: Case, folder: Path, repeats: int = 3) -> Iterator[Result]:
     """With an empty page cache; each is opened anew, and ours verifies the checksum of all that it reads."""
-    from model.loader import Loader
+    from model.data.loader import Loader
 
     def ours() -> float:
         data, order = open_ours(folder)
@@ -245,7 +245,8 @@ def _write_ours(case: Case, folder: Path, names: Sequence[str], flat: np.ndarray
 
 def open_ours(folder: Path) -> tuple[Any, Any]:
     """The training set and its order."""
-    from model.data import TrainingSet
+    from model.data.training_set import TrainingSet
+    from model.manifest import TrainingSetSpec
     from vid_assets.store.tables import Store
 
     store = Store(str(folder / "home"))
@@ -253,7 +254,7 @@ def open_ours(folder: Path) -> tuple[Any, Any]:
     for key, name in (("latents", "latents"), ("members", "training_set_members")):
         spec |= {f"{key}_uri": store.table_uri(name), f"{key}_version": store.version(name)}
     case = next(case for case in CASES if (folder / "all.npy").stat().st_size == case.count * case.size + 128)
-    data = TrainingSet(spec, 16)
+    data = TrainingSet(TrainingSetSpec(**spec), 16)
     if data.latents.fallback:
         raise SystemExit(f"latents are not read from the map: {data.latents.fallback}")
     return data, data.order(0.0, case.batch, 0)

@@ -20,14 +20,13 @@ from typing import Any
 import torch
 
 from benchmarks.report import Result, report
+from model.compute.numerics import autocast
 from model.memory import activation
 from model.memory import plan as memory
 from model.memory.case import GIB, Case, Usage, latent_shape
-from model.sampling import autocast
+from model.recipe import Optimizer
 from model.training.ema import Ema
 from model.training.optimizers import make_optimizer
-
-_SETTINGS: dict[str, Any] = {"weight_decay": 0.01, "betas": (0.9, 0.999), "eps": 1e-8}
 
 
 class Training:
@@ -38,7 +37,7 @@ class Training:
         self.model = memory._model(case, case.device)
         activation.apply(self.model, policy)
         self.weights = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
-        self.optimizer = make_optimizer({"name": case.optimizer, **_SETTINGS}, self.weights, 1e-6)
+        self.optimizer = make_optimizer(Optimizer.model_validate({"name": case.optimizer}), self.weights, 1e-6)
         self.ema = Ema(self.weights, 0.99)
         with torch.device(case.device):
             self.latents, self.predict = memory._call(case, self.model)

@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.report import Result, report
-from vid_assets.config_file import parse_config
+from benchmarks.working import run_asset
+from vid_assets.config.file import parse_config
 from vid_assets.curation.hashing import MIRROR
 from vid_assets.curation.tracks import HASH_RATE
 from vid_assets.project import Project
@@ -89,17 +90,15 @@ def _measured(home: Path, clips: int, latents_mb: int, repeats: int) -> dict[str
 
 
 def _run(step: str, home: str) -> tuple[float, float]:
-    from vid_assets.steps import curation, duplicates
-
     project = _project(home)
     # imports the libraries, which is not what is measured
     batches = sorted({row["ingest_batch"] for row in project.store.read("videos", columns=["ingest_batch"])})
     started = time.perf_counter()
     if step == "policy":
         for batch in batches:
-            curation.curated_clips(project, batch, force=True)
+            run_asset(project, "curated_clips", batch, force=True)
     else:
-        duplicates.duplicates(project, force=True)
+        run_asset(project, "duplicates", force=True)
     return time.perf_counter() - started, _peak_mb()
 
 
@@ -176,21 +175,20 @@ def _tracks(rng: np.random.Generator, clips: int) -> tuple[list[np.ndarray], lis
 
 def _metrics(rng: np.random.Generator, clips: int, project: Project) -> dict[str, np.ndarray]:
     """Values that keep every rule, but for one in ten clips, which break one each."""
-    from vid_assets.curation.policy import RULES
-    from vid_assets.curation.scores import METRICS
+    from vid_assets.curation.metrics import METRICS, RULES
 
     values = {name: np.ones(clips) for name in METRICS}
     limits = [(rule, getattr(project.config.policy, rule.name)) for rule in RULES]
     for rule, limit in limits:
         if limit is not None and rule.op == ">=":
-            values[rule.metric] = np.full(clips, 1.01 * limit)
+            values[rule.metric.name] = np.full(clips, 1.01 * limit)
     for rule, limit in limits:
         if limit is not None and rule.op == "<=":
-            values[rule.metric] = np.minimum(values[rule.metric], 0.99 * limit)
+            values[rule.metric.name] = np.minimum(values[rule.metric.name], 0.99 * limit)
     broken = rng.integers(0, 10 * len(limits), clips)
     for number, (rule, limit) in enumerate(limits):
         if limit is not None:
-            values[rule.metric][broken == number] = -1.0 if rule.op == ">=" else 2.0 * limit + 1.0
+            values[rule.metric.name][broken == number] = -1.0 if rule.op == ">=" else 2.0 * limit + 1.0
     return values
 
 

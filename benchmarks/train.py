@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import Result, report
+from model.manifest import Manifest, check_train
 from model.training.reporting import Silent
 
 BLOCK = 20
@@ -57,7 +58,8 @@ def compare(asked: dict[str, Any], folder: Path, blocks: int, threads: int) -> I
     asked["recipe"] |= {"steps": BLOCK * (blocks + 1) + 1}
     asked["runtime"] |= {"threads": threads, "processes": 1, "validate_every": None, "checkpoint_every": 10**9}
     asked["runtime"] |= {"dry_run": False, "tensorboard": False, "device": "cpu"}
-    bare = bare_loop(asked)
+    manifest = check_train(asked)
+    bare = bare_loop(manifest)
     ours: list[float] = []
     others: list[float] = []
     began, step = 0.0, 0
@@ -74,7 +76,7 @@ def compare(asked: dict[str, Any], folder: Path, blocks: int, threads: int) -> I
             began = time.perf_counter()
         step += 1
 
-    summary = train(asked, Silent(), between_steps)
+    summary = train(manifest, Silent(), between_steps)
     ratios = sorted(mine / other for mine, other in zip(ours, others, strict=True))
     low, high = interval(ratios)
     words = f"step of {asked['recipe']['model']}: {statistics.median(ratios):.3f} (95 %: {low:.3f} to {high:.3f}) times"
@@ -85,35 +87,32 @@ def compare(asked: dict[str, Any], folder: Path, blocks: int, threads: int) -> I
     yield Result("train", "step time spent waiting for data", waited, 2.0, "allowed", "%", summary["steps"])
 
 
-def bare_loop(asked: dict[str, Any]) -> Callable[[int], float]:
+def bare_loop(manifest: Manifest) -> Callable[[int], float]:
     """The same model on tensors in memory; called with a number of steps, it returns the seconds that they took."""
     import torch
 
     from model import denoisers
-    from model.data import TrainingSet
-    from model.loader import Loader
+    from model.data.loader import Loader
+    from model.data.training_set import TrainingSet
+    from model.denoisers import models
     from model.objectives import make
     from model.training.optimizers import make_optimizer
-    from model.vae import sample_and_normalise
-    from model.vae_folder import Normalisation
+    from model.vaes.backend import sample_and_normalise
 
-    recipe = asked["recipe"]
-    how = Normalisation.read(asked["vae"]["normalisation"])
-    data = TrainingSet(asked["training_set"], how.channels)
-    order = data.order(*(recipe[key] for key in ("image_share", "batch_size", "seed", "share_unit", "mix")))
-    kind, objective = denoisers.family(recipe["family"]), make(recipe["objective"])
-    model = denoisers.build(recipe["model"], recipe["seed"], recipe["image_conditioning"])
+    recipe, how = manifest.recipe, manifest.vae.normalisation
+    data = TrainingSet(manifest.training_set, how.channels)
+    order = data.order(recipe.image_share, recipe.batch_size, recipe.seed, recipe.share_unit, recipe.mix)
+    kind, objective = denoisers.family(recipe.family), make(recipe.objective)
+    model = models.build(recipe.model, recipe.seed, recipe.image_conditioning)
     weights = dict(model.named_parameters())
     averages = [weight.detach().clone() for weight in weights.values()]
-    optimizer = make_optimizer(recipe["optimizer"], weights, recipe["lr"])
+    optimizer = make_optimizer(recipe.optimizer, weights, recipe.lr)
     batches = []
     with Loader(data, order, ahead=0) as loader:
-        for parts in islice(loader, recipe["steps"]):
+        for parts in islice(loader, recipe.steps):
             latents = [sample_and_normalise(part.latents, how) for part in parts]
             given = [
-                denoisers.conditions(
-                    part, recipe["model"], "cpu", data=latent, image_conditioning=recipe["image_conditioning"]
-                )
+                models.conditions(part, recipe.model, "cpu", data=latent, image_conditioning=recipe.image_conditioning)
                 for part, latent in zip(parts, latents, strict=True)
             ]
             batches.append(list(zip(latents, given, strict=True)))
@@ -132,9 +131,9 @@ def bare_loop(asked: dict[str, Any]) -> Callable[[int], float]:
                 lambda noisy, at, given=given: kind.predict(model, noisy, at, given), latent, noise, times
             )
             (losses.sum() / count).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe["grad_clip"])
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
         optimizer.step()
-        torch._foreach_lerp_(averages, [weight.detach() for weight in weights.values()], 1 - recipe["ema_decay"])
+        torch._foreach_lerp_(averages, [weight.detach() for weight in weights.values()], 1 - recipe.ema_decay)
 
     def run(steps: int) -> float:
         started = time.perf_counter()
@@ -157,16 +156,18 @@ def interval(ordered: list[float]) -> tuple[float, float]:
 
 
 def _from_home(stage: str, experiment: str) -> dict[str, Any]:
+    from vid_assets.assets import work_of
+    from vid_assets.assets.train.manifest import manifest
+    from vid_assets.assets.train.names import CHECKPOINT
     from vid_assets.project import Project
-    from vid_assets.steps.manifests import manifest
 
-    asked = manifest(Project.from_environment(), stage, experiment)
+    asked = manifest(work_of(Project.from_environment(), f"{CHECKPOINT}/{stage}", experiment))
     return {**asked, "parent": None}
 
 
 def _made(folder: Path) -> dict[str, Any]:
     """A training manifest, and the tables that it names: noise of the demo's shapes, and captions."""
-    from model.presets import preset
+    from model.denoisers import preset
     from vid_assets.store.schemas import table_spec
     from vid_assets.store.tables import Store, to_arrow
 
@@ -193,7 +194,7 @@ def _made(folder: Path) -> dict[str, Any]:
         spec |= {f"{key}_uri": store.table_uri(table), f"{key}_version": store.version(table)}
     manifest = json.loads((Path(__file__).parent / "train_manifest.json").read_text(encoding="utf-8"))
     manifest["training_set"] = spec
-    manifest["recipe"]["objective"] = dict(preset(manifest["recipe"]["model"]).objective)
+    manifest["recipe"]["objective"] = preset(manifest["recipe"]["model"]).objective.model_dump()
     return manifest
 
 

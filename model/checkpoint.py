@@ -1,6 +1,7 @@
-"""Folders that are either whole or not there, and the step folders of a training run. No torch.
+"""Folders that are either whole or not there, the step folders of a training run, and the record of a finished one.
 
 What a step folder holds is `model.training.run_state`'s; here is how it is written at once, found again, and removed.
+No torch.
 """
 
 from __future__ import annotations
@@ -16,13 +17,62 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
+
 from model.errors import ModelError
+from model.recipe import Denoiser, Parent
 
 _TEMPORARY = ".tmp-"
+_RECORD = "checkpoint.json"
 
 
 class CheckpointError(ModelError):
     """A checkpoint cannot be used; the message names the folder and what is wrong."""
+
+
+class Record(BaseModel):
+    """`checkpoint.json` of a finished checkpoint: what it was made of, and how it went.
+
+    Attributes:
+        identity: of its manifest, as `model.manifest.identity` gives it.
+        recipe: written whole; what is read of it says which denoiser it is.
+        latents_version: of the table of latents.
+        weights_hash: of its weights, both the average and the raw ones.
+        summary: see `model.training.finish.save_final`.
+    """
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    identity: dict[str, Any]
+    experiment: str
+    stage: str
+    recipe: SerializeAsAny[Denoiser]
+    runtime: dict[str, Any]
+    code_version: str
+    train_code_version: str
+    training_set_digest: str
+    latents_version: int
+    vae_weights_hash: str
+    parent: Parent | None
+    weights_hash: str
+    summary: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write it into a checkpoint."""
+        write_json(folder / _RECORD, self.model_dump(mode="json", exclude_unset=True))
+
+
+def read_record(folder: str | Path) -> Record:
+    """The record of the finished checkpoint in `folder`. Raises `CheckpointError` where there is none."""
+    path = Path(folder) / _RECORD
+    try:
+        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{folder}: no finished checkpoint: {path.name}: {error.strerror}") from None
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise CheckpointError(f"{folder}: no finished checkpoint: {path.name}: {where} {wrong['msg']}") from None
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """A finished checkpoint as a folder that diffusers loads: by `DiffusionPipeline.from_pretrained`, or part by part.
 
-Belongs here: which pipeline a denoiser is part of, and how each other part gets into the folder. Parts that are not at
-hand are left out and named; the pipeline then loads where they are given to it, or None in their place.
+Belongs here: how each part gets into the folder; which pipeline a denoiser is part of is told by its family's file.
+Parts that are not at hand are left out and named; the pipeline then loads where they are given to it, or None in their
+place.
 """
 
 from __future__ import annotations
@@ -12,38 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.checkpoint import atomic_folder, write_json
+from model.checkpoint import Record, atomic_folder, read_record, write_json
+from model.denoisers import family, preset
+from model.denoisers.base import Preset
 from model.errors import ModelError
-from model.latent_space import latent_space
-from model.presets import Preset, preset
+from model.objectives import make
+from model.recipe import Denoiser
+from model.vaes import latent_space
 from model.weights import (
     PARTS,
     PREPROCESSING,
     checkpoint_hash,
     image_levels,
-    read_json,
     tokenizer_folder,
     weight_files,
     weights_hash,
 )
-
-#: Family -> the diffusers pipeline of its denoisers, and of those that are given a first frame. None: there is none, or
-#: it conditions on something else than was trained on, as Wan's, which fills up with the encoding of a grey video.
-PIPELINES: dict[str, tuple[str | None, str | None]] = {
-    "svd": (None, "StableVideoDiffusionPipeline"),
-    "cogvideox": ("CogVideoXPipeline", None),
-    "hunyuan_video": ("HunyuanVideoPipeline", None),
-    "wan": ("WanPipeline", None),
-    "ltx_video": ("LTXPipeline", "LTXImageToVideoPipeline"),
-}
-#: Family -> the parts of its pipelines, beside the denoiser and its scheduler.
-_COMPONENTS = {
-    "svd": ("vae", "image_encoder", "feature_extractor"),
-    "cogvideox": ("vae", "text_encoder", "tokenizer"),
-    "hunyuan_video": ("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"),
-    "wan": ("vae", "text_encoder", "tokenizer"),
-    "ltx_video": ("vae", "text_encoder", "tokenizer"),
-}
 
 #: Name of a part -> its library and class.
 Written = dict[str, tuple[str, str]]
@@ -114,13 +99,13 @@ def export(
     if weights not in PARTS:
         raise ExportError(f"{weights!r} are no weights of a checkpoint; known are {', '.join(PARTS)}")
     record = _record(source, parts)
-    chosen = preset(record["recipe"]["model"])
-    pipeline = _pipeline(chosen, record["recipe"])
+    chosen = preset(record.recipe.model)
+    pipeline = _pipeline(chosen, record.recipe)
     with atomic_folder(output) as folder:
         written = _denoiser(folder, source / PARTS[weights], chosen, dtype)
-        written |= _scheduler(folder, chosen, record["recipe"]["objective"])
+        written |= _scheduler(folder, chosen, record.recipe)
         written |= _others(folder, chosen, parts)
-        missing = tuple(part for part in _COMPONENTS[chosen.family] if part not in written) if pipeline else ()
+        missing = tuple(part for part in family(chosen.family).components if part not in written) if pipeline else ()
         result = Exported(Path(output), pipeline, written, missing)
         if pipeline:
             entries: dict[str, Any] = {name: list(kind) for name, kind in sorted(written.items())}
@@ -130,65 +115,58 @@ def export(
     return result
 
 
-def _record(source: Path, parts: Parts) -> dict[str, Any]:
+def _record(source: Path, parts: Parts) -> Record:
     """`checkpoint.json`, of which weights and VAE are what it says."""
     if not (source / "checkpoint.json").is_file():
         raise ExportError(f"{source}: holds no checkpoint.json; give the folder of a finished checkpoint")
-    record = read_json(source / "checkpoint.json")
-    if checkpoint_hash(source) != record["weights_hash"]:
+    record = read_record(source)
+    if checkpoint_hash(source) != record.weights_hash:
         raise ExportError(f"{source}: its weights are not those that its checkpoint.json names")
-    if parts.vae and weights_hash(parts.vae) != record["vae_weights_hash"]:
+    if parts.vae and weights_hash(parts.vae) != record.vae_weights_hash:
         raise ExportError(f"{parts.vae}: not the VAE that the latents were made with; its weights hash differs")
     return record
 
 
-def _pipeline(chosen: Preset, recipe: Mapping[str, Any]) -> str | None:
+def _pipeline(chosen: Preset, recipe: Denoiser) -> str | None:
     if latent_space(chosen.latent_family).vae_class != latent_space(chosen.family).vae_class:
         return None  # the family's pipeline decodes with the family's VAE
-    if recipe["objective"].get("shift") == "dynamic" and chosen.family != "ltx_video":
-        return None  # only its pipeline tells the scheduler how many tokens there are
-    return PIPELINES[chosen.family][recipe["image_conditioning"] == "first_frame"]
+    kind = family(chosen.family)
+    if recipe.objective.needs_positions and not kind.tells_positions:
+        return None
+    return kind.pipelines[recipe.first_frame]
 
 
 def _denoiser(folder: Path, source: Path, chosen: Preset, dtype: str) -> Written:
     import torch
 
-    from model import denoisers
+    from model.denoisers.models import load
 
-    model: Any = denoisers.load(source, chosen.family, dtype=getattr(torch, dtype))
-    name = "unet" if chosen.family == "svd" else "transformer"
+    model: Any = load(source, chosen.family, dtype=getattr(torch, dtype))
+    name = family(chosen.family).part
     model.save_pretrained(str(folder / name))
     return {name: ("diffusers", type(model).__name__)}
 
 
-def _scheduler(folder: Path, chosen: Preset, objective: Mapping[str, Any]) -> Written:
-    from model.objectives import make
-
-    scheduler = make(objective).scheduler()
-    if chosen.family == "wan" and objective["shift"] != "dynamic":
-        # Its pipeline leaves the times to the scheduler, and Euler's own are shifted twice; it is published with this
-        from diffusers import UniPCMultistepScheduler
-
-        scheduler = UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=objective["shift"]
-        )
+def _scheduler(folder: Path, chosen: Preset, recipe: Denoiser) -> Written:
+    scheduler = family(chosen.family).scheduler(make(recipe.objective))
     scheduler.save_pretrained(str(folder / "scheduler"))
     return {"scheduler": ("diffusers", type(scheduler).__name__)}
 
 
 def _others(folder: Path, chosen: Preset, parts: Parts) -> Written:
     """Copies of the parts that are at hand, as they are."""
-    from model.text import FAMILIES as TEXT_FAMILIES
+    from model.encoders.text import FAMILIES as TEXT_FAMILIES
 
     written: Written = {}
+    components = family(chosen.family).components
     if parts.vae:
         _copy_weights(parts.vae, folder / "vae")
         written["vae"] = ("diffusers", latent_space(chosen.latent_family).vae_class)
     if parts.text_encoder and chosen.text_family:
         written |= _text(folder, parts.text_encoder, TEXT_FAMILIES[chosen.text_family][0], "")
-    if parts.pooled_text_encoder and chosen.family == "hunyuan_video":
+    if parts.pooled_text_encoder and "text_encoder_2" in components:
         written |= _text(folder, parts.pooled_text_encoder, TEXT_FAMILIES["clip"][0], "_2")
-    if parts.image_encoder and chosen.family == "svd":
+    if parts.image_encoder and "image_encoder" in components:
         _copy_weights(parts.image_encoder, folder / "image_encoder")
         written["image_encoder"] = ("transformers", "CLIPVisionModelWithProjection")
         written["feature_extractor"] = _preprocessing(folder, parts.image_encoder)
@@ -224,19 +202,19 @@ def _copy_weights(source: Path, target: Path) -> None:
         shutil.copyfile(file, target / file.name)
 
 
-def _readme(record: Mapping[str, Any], result: Exported, weights: str) -> str:
-    recipe = record["recipe"]
+def _readme(record: Record, result: Exported, weights: str) -> str:
+    recipe, objective = record.recipe, record.recipe.objective.model_dump(exclude_unset=True)
     rows = {
-        "experiment, stage": f"{record['experiment']}, {record['stage']}",
-        "model": recipe["model"],
-        "weights": f"{'EMA' if weights == 'ema' else 'raw'} weights of the checkpoint {record['weights_hash'][:16]}",
-        "objective": ", ".join(f"{key} {value}" for key, value in recipe["objective"].items()),
-        "first frame": recipe["image_conditioning"],
-        "training set": record["training_set_digest"],
-        "VAE": f"weights hash {record['vae_weights_hash'][:16]}",
-        "steps": str(record["summary"]["steps"]),
+        "experiment, stage": f"{record.experiment}, {record.stage}",
+        "model": recipe.model,
+        "weights": f"{'EMA' if weights == 'ema' else 'raw'} weights of the checkpoint {record.weights_hash[:16]}",
+        "objective": ", ".join(f"{key} {value}" for key, value in objective.items()),
+        "first frame": recipe.image_conditioning,
+        "training set": record.training_set_digest,
+        "VAE": f"weights hash {record.vae_weights_hash[:16]}",
+        "steps": str(record.summary["steps"]),
     }
-    lines = [f"# {record['experiment']} / {record['stage']}", "", "| | |", "|---|---|"]
+    lines = [f"# {record.experiment} / {record.stage}", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in rows.items()]
     lines += ["", "Loaded by", "", f"    {result.loading}", ""]
     if result.missing:

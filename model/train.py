@@ -20,12 +20,10 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from model.errors import ModelError
-from model.manifest import TRAIN_CODE_VERSION, read_manifest
+from model.errors import ModelError, first_line
+from model.manifest import Manifest, read_manifest
 from model.training.launch import LOST, STOPPED, count_of, is_worker, launch
 from model.training.reporting import Silent
-
-__all__ = ["STOPPED", "TRAIN_CODE_VERSION", "main"]
 
 
 class StopRequest:
@@ -93,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         manifest = read_manifest(options.manifest)
         reporter = _load_reporter(options.report)
-        count = 1 if is_worker() else count_of(manifest["runtime"])
+        runtime = manifest.runtime
+        count = 1 if is_worker() else count_of(runtime.processes, runtime.device)
         if count > 1:
             command = [sys.executable, "-m", "model.train", "--manifest", options.manifest, "--report", options.report]
             return launch(count, command, stop.reason)
@@ -103,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _train(manifest: dict[str, Any], reporter: Any, stop: StopRequest) -> int:
+def _train(manifest: Manifest, reporter: Any, stop: StopRequest) -> int:
     """Train in this process, which may be one of several."""
     from model.training.parallel import Stopped, is_loss_of_another
     from model.training.trainer import train  # torch and diffusers: seconds, so only for a sound request
@@ -118,7 +117,7 @@ def _train(manifest: dict[str, Any], reporter: Any, stop: StopRequest) -> int:
         return STOPPED
     except RuntimeError as error:
         if is_worker() and is_loss_of_another(error):
-            _say(f"error: another process of this run is gone: {str(error).splitlines()[0]}")
+            _say(f"error: another process of this run is gone: {first_line(error)}")
             return LOST
         raise
     return 0

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from model.errors import ModelError
+from model.errors import ModelError, first_line
 
 # What `from_pretrained` would load, in its order of preference; diffusers' names, then transformers'.
 _SINGLE = ("diffusion_pytorch_model", "model")
@@ -72,7 +72,7 @@ def _download(source: str, revision: str | None, subfolder: str | None, beside: 
             source, revision=revision, allow_patterns=allowed, ignore_patterns=ignored
         )
     except Exception as error:  # the hub client raises many unrelated types, from HTTP to validation
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         at = f" at revision {revision}" if revision else ""
         raise WeightsError(f"{source}{at}: no such local folder, and the model hub gave: {reason}") from error
 

@@ -10,16 +10,11 @@ from typing import Any
 
 import dagster as dg
 
-from vid_assets.assets import curate, encode, ingest, train
-from vid_assets.automation import automation_sensor
-from vid_assets.nightly import nightly_job, nightly_schedule
+from vid_assets.orchestration.assets import build_assets
+from vid_assets.orchestration.automation import automation_sensor
+from vid_assets.orchestration.nightly import nightly_job, nightly_schedule
+from vid_assets.orchestration.sensor import footage_sensor
 from vid_assets.project import Project
-from vid_assets.sensor import footage_sensor
-
-
-def build_assets(project: Project) -> list[dg.AssetsDefinition]:
-    """All assets of a project, inputs first."""
-    return [*ingest.build(project), *curate.build(project), *encode.build(project), *train.build(project)]
 
 
 def build_definitions(project: Project | None = None, **resources: Any) -> dg.Definitions:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vid_assets.config import Config
-from vid_assets.config_file import home, load_config
+from vid_assets.config.file import home, load_config
 
 if TYPE_CHECKING:
     from vid_assets.store.state import StateFolder

@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small untrained models, saved as a user would have them: folders that `from_pretrained` loads."""
-    from model.tiny import save_tiny_text_encoder, save_tiny_vae
+    from model.tiny.models import save_tiny_text_encoder, save_tiny_vae
 
     folder = tmp_path_factory.mktemp("models")
     save_tiny_vae(folder / "tiny-vae")

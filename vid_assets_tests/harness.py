@@ -7,6 +7,7 @@ Footage is rendered once for each test session (see `conftest.py`) and copied.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import shutil
 import signal
@@ -17,12 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 import yaml
 
-from vid_assets.config_file import parse_config
-from vid_assets.definitions import build_assets
-from vid_assets.launching import CURATION
+from vid_assets import assets
+from vid_assets.assets import assets_of
+from vid_assets.assets.asset import Work
+from vid_assets.config.file import parse_config
+from vid_assets.orchestration.assets import build_assets
+from vid_assets.orchestration.execution import check_result
 from vid_assets.project import Project
+from vid_assets.store.cache import Output
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -43,8 +49,31 @@ CONFIG: dict[str, Any] = {
     "evaluation": {"videos": 1, "sampling_steps": 2},
     "train": {"threads": 1},
 }
-#: Assets by group, in the order in which `Home.run` materializes them.
-DATA = (*CURATION, "duplicates", "vae", "latents")
+#: The data assets behind `source_files`, in the order in which `Home.run` materializes them, and those of every batch.
+DATA = tuple(asset.name for asset in assets.ASSETS[1:])
+CURATION, LAST = DATA[: DATA.index("duplicates")], DATA[DATA.index("latents") :]
+
+
+def work_of(project: Project, name: str, partition: str | None = None, **options: bool) -> Work:
+    """An asset partition at work, without Dagster."""
+    return assets.work_of(project, name, partition, options=options, progress=lambda line: None)
+
+
+def run_asset(project: Project, name: str, partition: str | None = None, **options: bool) -> Output:
+    """Do an asset's work, without the cache around it."""
+    work = work_of(project, name, partition, **options)
+    return work.asset.run(work)
+
+
+def bump(monkeypatch: pytest.MonkeyPatch, name: str, version: str = "bumped") -> None:
+    """Give an asset another code version, as another release does."""
+    changed = [dataclasses.replace(one, code_version=version) if one.name == name else one for one in assets.ASSETS]
+    monkeypatch.setattr(assets, "ASSETS", tuple(changed))
+
+
+def checks_of(work: Work, output: Output) -> dict[str, dg.AssetCheckResult]:
+    """What an asset's checks say of an output, by name, as Dagster shows it."""
+    return {check.name: check_result(check, check.judge(work, output)) for check in work.asset.checks}
 
 
 class InProcessTraining:
@@ -158,8 +187,7 @@ class Home:
             counts |= self.materialize(CURATION, batch)
         counts |= self.materialize(["duplicates", "vae"])
         for batch in self.batches():
-            last = ["latents", "image_embeddings"] if self.config.get("image_encoder") else ["latents"]
-            counts |= self.materialize(last, batch)
+            counts |= self.materialize([name for name in LAST if name in assets_of(self.project.config)], batch)
         if training:
             stages = [stage["name"] for stage in self.config["stages"]]
             counts |= self.materialize([f"training_set/{name}" for name in stages])

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vid_assets.project import Project
-from vid_assets.steps import pins
-from vid_assets.store.state import Fingerprint, StageState
+from vid_assets.store import pins
+from vid_assets.store.state import AssetState, Fingerprint
 from vid_assets_tests.harness import Home
 
 BATCH_ASSETS = ("raw_videos", "frame_stats", "clips", "clip_scores", "curated_clips", "captions", "latents")
@@ -113,7 +113,7 @@ class Stored:
         return folder
 
     def state(self, asset: str, partition: str | None, version: str = "v", **facts: Any) -> None:
-        self.project.states.write(StageState(asset, partition, Fingerprint("1"), version, "d", facts=facts))
+        self.project.states.write(AssetState(asset, partition, Fingerprint("1"), version, "d", facts=facts))
 
     def path(self, *parts: str) -> Path:
         return Path(self.project.home, *parts)

@@ -1,80 +1,84 @@
-"""What all families of denoisers have in common: their conditioning, and the interface that the trainer calls.
+"""What a family of denoisers says of itself, and the interface that the trainer calls.
 
-A family knows how its diffusers class is called: the order of dimensions, where the conditioning goes, what is done
-with short texts. Nothing here knows an objective, which makes the input and the timestep.
+A family is a class of diffusers, told whole in a file of its own: how it is called (the order of dimensions, where the
+conditioning goes, what is done with short texts), its presets, what may be recomputed in it, and its pipelines. How
+inputs and timesteps are made is the objective's. No torch before a method is called.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import nn
-
+from model.data.kinds import KINDS
+from model.denoisers.conditions import Conditions
 from model.errors import ModelError
+from model.objectives.base import Objective, ObjectiveSettings
 
-States = list[torch.Tensor | None]
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What the samples of one batch are conditioned on.
+class Preset:
+    """One denoiser.
 
     Attributes:
-        texts: text states (tokens, dim) of each sample, unpadded; None: no caption, which every family reads as one
-            state of zeros.
-        pooled: pooled text state (1, dim); None: none, which is read as zeros.
-        image_states: states (tokens, dim) of an image encoder for the first frame; None: none, read as zeros.
-        fps: frames per second; None: not known, for which a family takes what its pipeline in diffusers takes.
-        first_frame: (B, C, h, w), in svd the unscaled mean, else normalised as the other latents are; None: not
-            given, which models that have channels for it read as zeros.
-        guidance: strength for models with embedded guidance (HunyuanVideo); None: 1, which is none.
-        text_tokens: length that texts are padded to, `Preset.text_tokens`; None: as the family's pipeline does, or the
-            longest of the batch where padding is masked.
+        name: in the configuration.
+        family: a key of `model.denoisers.FAMILIES`.
+        latent_family: the latent space that it was designed for, a key of `model.vaes.FAMILIES`.
+        text_family: the kind of text states that it reads (`text_encoder.family`); None: it reads no text.
+        text_tokens: states that it reads of one text at most; every text is padded to so many. None: as many as
+            there are, padding being masked.
+        architecture: arguments of the diffusers class.
+        objective: what it was trained with.
+        pooled: whether it needs a pooled text state, from a second encoder. One that does not need it, but has a
+            place for it, takes it where it is there.
+        image_states: whether it needs the embedding of the first frame; else as with `pooled`.
+        image_conditioning: `first_frame` for those that cannot do without it; else the default, `none`.
     """
 
-    texts: States
-    pooled: States
-    image_states: States
-    fps: list[float | None]
-    first_frame: torch.Tensor | None = None
-    guidance: float | None = None
-    text_tokens: int | None = None
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    @classmethod
-    def none(cls, count: int) -> Conditions:
-        """No conditions at all, for `count` samples."""
-        return cls([None] * count, [None] * count, [None] * count, [None] * count)
-
-    def without_texts(self, mask: Sequence[bool] | torch.Tensor) -> Conditions:
-        """The same without the texts, pooled ones as well, of the samples where `mask` is true."""
-        drop = [bool(dropped) for dropped in mask]
-        return dataclasses.replace(self, texts=without(self.texts, drop), pooled=without(self.pooled, drop))
+    name: str
+    family: str
+    latent_family: str
+    text_family: str | None
+    text_tokens: int | None
+    architecture: Mapping[str, Any]
+    objective: ObjectiveSettings
+    pooled: bool = False
+    image_states: bool = False
+    image_conditioning: str = "none"
 
 
 @dataclass(frozen=True)
 class Dims:
-    """Sizes that a model was built for; None: it does not read that at all."""
+    """Sizes that a model was built for: channels of a latent, and of one state of each kind that it reads."""
 
     channels: int
-    text: int | None
-    pooled: int | None
-    image: int | None
+    states: Mapping[str, int | None]
 
 
 class Family(ABC):
-    """How the models of one diffusers class are called. Has no state."""
+    """The models of one diffusers class. Has no state."""
 
-    #: Key in `model.presets.FAMILIES`, and the name of the class in diffusers.
+    #: Key in `model.denoisers.FAMILIES`, and the name of the class in diffusers.
     name: ClassVar[str]
     class_name: ClassVar[str]
+    presets: ClassVar[tuple[Preset, ...]]
+    #: Policy of activation checkpointing -> what it recomputes: class names of the model's modules, or paths, as
+    #: patterns; `!` takes away again. `diffusers`, the library's own switch, is here to be told before a run.
+    recomputes: ClassVar[Mapping[str, tuple[str, ...]]]
+    #: The diffusers pipeline of its models, and of those that are given a first frame. None: there is none, or it
+    #: conditions on something else than was trained on.
+    pipelines: ClassVar[tuple[str | None, str | None]]
+    #: The parts of its pipelines, beside the denoiser and its scheduler, and their name of the denoiser.
+    components: ClassVar[tuple[str, ...]] = ("vae", "text_encoder", "tokenizer")
+    part: ClassVar[str] = "transformer"
+    #: Whether its pipelines tell the scheduler how many latent positions there are.
+    tells_positions: ClassVar[bool] = False
     #: Name of its convolution over patches, whose first input channels are the noisy latents; of those that `widen`s.
     input_layer: ClassVar[str] = ""
 
@@ -101,6 +105,24 @@ class Family(ABC):
             ModelError: a first frame that the model has no channels for, or a text that is too long.
         """
 
+    def first_frame(self, latents: torch.Tensor, data: torch.Tensor | None) -> torch.Tensor:
+        """The first frame (B, C, h, w) that a model is given.
+
+        Args:
+            latents: as stored, moments or mean.
+            data: the normalised latents (B, C, f, h, w) of the same samples.
+
+        Raises:
+            ValueError: it is taken from `data`, which was not given.
+        """
+        if data is None:
+            raise ValueError("first frames are taken from `data`, the normalised latents, which was not given")
+        return data[:, :, 0]
+
+    def scheduler(self, objective: Objective) -> Any:
+        """The scheduler that the family's pipeline samples an objective with."""
+        return objective.scheduler()
+
     def with_first_frame(self, architecture: Mapping[str, Any]) -> dict[str, Any]:
         """The architecture whose input has channels for a given first frame."""
         return dict(architecture)
@@ -121,6 +143,8 @@ class Family(ABC):
 
     def widen(self, model: Any) -> None:
         """Give `model` input channels for a first frame, in place, with weights of zero; one that has them stays."""
+        import torch
+
         config = config_of(model)
         if self.takes_first_frame(config):
             return
@@ -142,23 +166,15 @@ class Family(ABC):
         model.register_to_config(**{key: value for key, value in wide.items() if value != config.get(key)})
 
     def drop(self, conditions: Conditions, mask: Sequence[bool] | torch.Tensor) -> Conditions:
-        """`conditions` without what guidance compares with, in the samples where `mask` is true: the texts."""
-        return conditions.without_texts(mask)
+        """`conditions` without what guidance compares with, in the samples where `mask` is true: the captions."""
+        return conditions.without_captions(mask)
 
-    def check(
-        self,
-        model: nn.Module,
-        channels: int,
-        text_dim: int | None,
-        pooled_dim: int | None,
-        image_dim: int | None,
-        first_frame: bool,
-    ) -> None:
+    def check(self, model: nn.Module, channels: int, states: Mapping[str, int | None], first_frame: bool) -> None:
         """Refuse data that the model cannot read.
 
         Args:
             channels: of the latents.
-            text_dim, pooled_dim, image_dim: sizes of the states in the training set; None where it has none.
+            states: kind -> size of its states in the training set; None where it has none.
             first_frame: whether the model will be given first frames.
 
         Raises:
@@ -168,13 +184,10 @@ class Family(ABC):
         dims = self.dims(config)
         if channels != dims.channels:
             wrong.append(f"it takes latents of {dims.channels} channels, these have {channels}")
-        for what, found, wanted in (
-            ("text states", text_dim, dims.text),
-            ("pooled text states", pooled_dim, dims.pooled),
-            ("image states", image_dim, dims.image),
-        ):
+        for kind, found in states.items():
+            wanted = dims.states.get(kind)
             if found is not None and wanted is not None and found != wanted:
-                wrong.append(f"it reads {what} of {wanted}, these have {found}")
+                wrong.append(f"it reads {KINDS[kind].words} of {wanted}, these have {found}")
         if first_frame and not self.takes_first_frame(config):
             wrong.append("it has no input channels for a first frame; build it with image_conditioning: first_frame")
         if not first_frame and self.needs_first_frame(config):
@@ -183,64 +196,18 @@ class Family(ABC):
             raise ModelError(f"this {self.class_name} does not fit: {'; '.join(wrong)}")
 
 
+def of_transformer(*blocks: str, attention: str, also: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+    """`recomputes` of a transformer whose blocks attend over space and time at once: it has nothing temporal."""
+    return {
+        "diffusers": blocks,
+        "attention": (attention,),
+        # The feed-forward is wider than all else in a block: alone in its region, it is not held beside the attention
+        "block": (*blocks, attention, "FeedForward", *also),
+    }
+
+
 def config_of(model: Any) -> Mapping[str, Any]:
     """The configuration of a diffusers model, also of one that is wrapped."""
     while not hasattr(model, "config"):
         model = model.module
     return model.config
-
-
-def without(states: States, drop: Sequence[bool]) -> States:
-    """`states` with None where `drop` is true."""
-    return [None if dropped else state for state, dropped in zip(states, drop, strict=True)]
-
-
-def padded(
-    states: States, dim: int, like: torch.Tensor, length: int | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of states padded with zeros, and where they are not padding.
-
-    Args:
-        states: (tokens, dim) each; None is one state of zeros.
-        dim: size of a state.
-        like: gives device and dtype.
-        length: of the result; None: that of the longest row.
-
-    Returns:
-        (B, length, dim), and bool (B, length): true for states.
-
-    Raises:
-        ModelError: a row is longer than `length`, or its states have another size.
-    """
-    lengths = [1 if state is None else len(state) for state in states]
-    longest = max(lengths)
-    length = longest if length is None else length
-    if longest > length:
-        raise ModelError(f"a text has {longest} states, but the model reads {length}; see text_encoder.max_tokens")
-    rows = torch.zeros(len(states), length, dim, device=like.device, dtype=like.dtype)
-    for row, state in zip(rows, states, strict=True):
-        if state is not None:
-            if state.shape[1] != dim:
-                raise ModelError(f"states of size {state.shape[1]} for a model that reads states of {dim}")
-            row[: len(state)] = state
-    counts = torch.tensor(lengths, device=like.device)
-    return rows, torch.arange(length, device=like.device) < counts[:, None]
-
-
-def single(states: States, dim: int, like: torch.Tensor) -> torch.Tensor:
-    """(B, dim) of one state each; None is zeros."""
-    return padded(states, dim, like, 1)[0][:, 0]
-
-
-def beside(model_input: torch.Tensor, conditions: Conditions, mask_channels: int = 0) -> tuple[torch.Tensor, ...]:
-    """The first frame as further input channels, zeros in the frames after it: (mask, frame).
-
-    Returns:
-        mask (B, mask_channels, f, h, w), ones where the frame is given, and frame (B, C, f, h, w).
-    """
-    mask = torch.zeros_like(model_input[:, :1]).repeat(1, mask_channels, 1, 1, 1)
-    frame = torch.zeros_like(model_input)
-    if conditions.first_frame is not None:
-        mask[:, :, 0] = 1
-        frame[:, :, 0] = conditions.first_frame
-    return mask, frame

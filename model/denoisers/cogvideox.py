@@ -3,12 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+from model.denoisers.base import Dims, Family, Preset, config_of, of_transformer
+from model.denoisers.conditions import Conditions, beside, padded
+from model.objectives.ddpm import DDPMSettings
 
-from model.denoisers.base import Conditions, Dims, Family, beside, config_of, padded
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_FULL: dict[str, Any] = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "attention_head_dim": 64,
+    "time_embed_dim": 512,
+    "text_embed_dim": 4096,
+    "max_text_seq_length": 226,
+    "sample_width": 90,
+    "sample_height": 60,
+    "sample_frames": 49,
+}
+_PRESETS = (
+    Preset(
+        "cogvideox-2b",
+        "cogvideox",
+        "cogvideox",
+        "t5",
+        226,
+        architecture=_FULL | {"num_attention_heads": 30, "num_layers": 30},
+        objective=DDPMSettings(snr_shift_scale=3.0),
+    ),
+    Preset(
+        "cogvideox-5b",
+        "cogvideox",
+        "cogvideox",
+        "t5",
+        226,
+        architecture=_FULL | {"num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True},
+        objective=DDPMSettings(snr_shift_scale=1.0),
+    ),
+    Preset(
+        "cogvideox-tiny",
+        "cogvideox",
+        "cogvideox",
+        "t5",
+        64,
+        architecture={
+            "in_channels": 16,
+            "out_channels": 16,
+            "num_attention_heads": 4,
+            "attention_head_dim": 32,
+            "time_embed_dim": 128,
+            "text_embed_dim": 64,
+            "num_layers": 2,
+            "max_text_seq_length": 64,
+            "sample_width": 16,
+            "sample_height": 16,
+            "sample_frames": 9,
+            "use_rotary_positional_embeddings": True,
+        },
+        objective=DDPMSettings(snr_shift_scale=1.0),
+    ),
+)
 
 
 class CogVideoX(Family):
@@ -20,10 +77,13 @@ class CogVideoX(Family):
 
     name = "cogvideox"
     class_name = "CogVideoXTransformer3DModel"
+    presets = _PRESETS
+    recomputes = of_transformer("CogVideoXBlock", attention="Attention")
+    pipelines = ("CogVideoXPipeline", None)
     input_layer = "patch_embed.proj"
 
     def dims(self, config: Mapping[str, Any]) -> Dims:
-        return Dims(config["out_channels"], config["text_embed_dim"], None, None)
+        return Dims(config["out_channels"], {"text": config["text_embed_dim"]})
 
     def with_first_frame(self, architecture: Mapping[str, Any]) -> dict[str, Any]:
         return dict(architecture) | {"in_channels": 2 * architecture["out_channels"]}
@@ -31,9 +91,11 @@ class CogVideoX(Family):
     def predict(
         self, model: nn.Module, model_input: torch.Tensor, timestep: torch.Tensor, conditions: Conditions
     ) -> torch.Tensor:
+        import torch
+
         config = config_of(model)
         length = conditions.text_tokens or config["max_text_seq_length"]
-        texts, _ = padded(conditions.texts, config["text_embed_dim"], model_input, length)
+        texts, _ = padded(conditions.of("text"), config["text_embed_dim"], model_input, length)
         rotary = None
         if config["use_rotary_positional_embeddings"]:
             rotary = _rotary(

@@ -3,12 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+from model.denoisers.base import Dims, Family, Preset, config_of, of_transformer
+from model.denoisers.conditions import Conditions, beside, padded, single
+from model.objectives.flow_matching import FlowMatchingSettings
 
-from model.denoisers.base import Conditions, Dims, Family, beside, config_of, padded, single
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_PRESETS = (
+    Preset(
+        "hunyuan-video",
+        "hunyuan_video",
+        "hunyuan_video",
+        "llama",
+        None,
+        architecture={
+            "in_channels": 16,
+            "out_channels": 16,
+            "num_attention_heads": 24,
+            "attention_head_dim": 128,
+            "num_layers": 20,
+            "num_single_layers": 40,
+            "num_refiner_layers": 2,
+            "guidance_embeds": True,
+            "text_embed_dim": 4096,
+            "pooled_projection_dim": 768,
+        },
+        objective=FlowMatchingSettings(shift=7.0),
+        pooled=True,
+    ),
+    Preset(
+        "hunyuan-video-tiny",
+        "hunyuan_video",
+        "hunyuan_video",
+        "t5",
+        None,
+        architecture={
+            "in_channels": 16,
+            "out_channels": 16,
+            "num_attention_heads": 2,
+            "attention_head_dim": 32,
+            "num_layers": 2,
+            "num_single_layers": 2,
+            "num_refiner_layers": 1,
+            "rope_axes_dim": (8, 12, 12),
+            "guidance_embeds": True,
+            "text_embed_dim": 64,
+            "pooled_projection_dim": 64,
+        },
+        objective=FlowMatchingSettings(shift=7.0),
+    ),
+)
 
 
 class HunyuanVideo(Family):
@@ -20,10 +68,17 @@ class HunyuanVideo(Family):
 
     name = "hunyuan_video"
     class_name = "HunyuanVideoTransformer3DModel"
+    presets = _PRESETS
+    recomputes = of_transformer(
+        "HunyuanVideo*TransformerBlock", attention="Attention", also=("HunyuanVideoIndividualTokenRefinerBlock",)
+    )
+    pipelines = ("HunyuanVideoPipeline", None)
+    components = ("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     input_layer = "x_embedder.proj"
 
     def dims(self, config: Mapping[str, Any]) -> Dims:
-        return Dims(config["out_channels"], config["text_embed_dim"], config["pooled_projection_dim"], None)
+        states = {"text": config["text_embed_dim"], "pooled": config["pooled_projection_dim"]}
+        return Dims(config["out_channels"], states)
 
     def with_first_frame(self, architecture: Mapping[str, Any]) -> dict[str, Any]:
         return dict(architecture) | {
@@ -34,8 +89,10 @@ class HunyuanVideo(Family):
     def predict(
         self, model: nn.Module, model_input: torch.Tensor, timestep: torch.Tensor, conditions: Conditions
     ) -> torch.Tensor:
+        import torch
+
         config = config_of(model)
-        texts, mask = padded(conditions.texts, config["text_embed_dim"], model_input)
+        texts, mask = padded(conditions.of("text"), config["text_embed_dim"], model_input)
         guidance = None
         if config["guidance_embeds"]:
             strength = 1.0 if conditions.guidance is None else conditions.guidance
@@ -48,7 +105,7 @@ class HunyuanVideo(Family):
             timestep=timestep,
             encoder_hidden_states=texts,
             encoder_attention_mask=mask.to(model_input.dtype),
-            pooled_projections=single(conditions.pooled, config["pooled_projection_dim"], model_input),
+            pooled_projections=single(conditions.of("pooled"), config["pooled_projection_dim"], model_input),
             guidance=guidance,
             return_dict=False,
         )[0]

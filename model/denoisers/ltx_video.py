@@ -3,14 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+from model.denoisers.base import Dims, Family, Preset, config_of, of_transformer
+from model.denoisers.conditions import Conditions, padded
+from model.objectives.flow_matching import FlowMatchingSettings
+from model.vaes import latent_space
 
-from model.denoisers.base import Conditions, Dims, Family, config_of, padded
-from model.latent_space import latent_space
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
+_OBJECTIVE = FlowMatchingSettings(shift="dynamic")
+_PRESETS = (
+    Preset(
+        "ltx-video",
+        "ltx_video",
+        "ltx_video",
+        "t5",
+        128,
+        architecture={
+            "in_channels": 128,
+            "out_channels": 128,
+            "num_attention_heads": 32,
+            "attention_head_dim": 64,
+            "cross_attention_dim": 2048,
+            "num_layers": 28,
+            "caption_channels": 4096,
+        },
+        objective=_OBJECTIVE,
+    ),
+    Preset(
+        "ltx-video-tiny",
+        "ltx_video",
+        "ltx_video",
+        "t5",
+        64,
+        architecture={
+            "in_channels": 128,
+            "out_channels": 128,
+            "num_attention_heads": 4,
+            "attention_head_dim": 32,
+            "cross_attention_dim": 128,
+            "num_layers": 3,
+            "caption_channels": 64,
+        },
+        objective=_OBJECTIVE,
+    ),
+)
 #: Frame rate where it is not known, as in `LTXPipeline`.
 _FPS = 25.0
 
@@ -24,16 +64,22 @@ class LtxVideo(Family):
 
     name = "ltx_video"
     class_name = "LTXVideoTransformer3DModel"
+    presets = _PRESETS
+    recomputes = of_transformer("LTXVideoTransformerBlock", attention="LTXAttention")
+    pipelines = ("LTXPipeline", "LTXImageToVideoPipeline")
+    tells_positions = True
 
     def dims(self, config: Mapping[str, Any]) -> Dims:
-        return Dims(config["in_channels"], config["caption_channels"], None, None)
+        return Dims(config["in_channels"], {"text": config["caption_channels"]})
 
     def predict(
         self, model: nn.Module, model_input: torch.Tensor, timestep: torch.Tensor, conditions: Conditions
     ) -> torch.Tensor:
+        import torch
+
         config = config_of(model)
         count, _, frames, height, width = model_input.shape
-        texts, mask = padded(conditions.texts, config["caption_channels"], model_input, conditions.text_tokens)
+        texts, mask = padded(conditions.of("text"), config["caption_channels"], model_input, conditions.text_tokens)
         first, noisy = conditions.first_frame, model_input
         if first is not None:
             first = first.to(model_input)[:, :, None]

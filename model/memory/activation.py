@@ -4,8 +4,8 @@ A module that is recomputed holds only its inputs between the forward and the ba
 computed again when its gradient is due. Regions may lie in one another: then the outer one gives back nearly all, and
 the inner ones keep the outer one's recomputation from holding everything at once, at the price of one more forward.
 
-diffusers' own switch leaves out much (design: no temporal block of the SVD UNet), so the policies here name the classes
-of each architecture. What a policy reaches can be counted: `counting` watches a real backward pass.
+diffusers' own switch leaves out much (design: no temporal block of the SVD UNet), so a policy names the classes of each
+architecture (`Family.recomputes`). What it reaches can be counted: `counting` watches a real backward pass.
 """
 
 from __future__ import annotations
@@ -16,67 +16,35 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
+from model.denoisers import FAMILIES
 from model.errors import ModelError
+from model.recipe import PolicyName
 
-#: `none` recomputes nothing; `diffusers` is the library's own switch; the others are named in `_REACHES`.
-POLICIES = ("none", "diffusers", "temporal", "attention", "block")
+#: `none` recomputes nothing; `diffusers` is the library's own switch; what each reaches says `Family.recomputes`.
+POLICIES: tuple[str, ...] = get_args(PolicyName)
 
 #: What somebody may ask for: a policy, or {pattern of module names or class names, or policy: whether to recompute}.
 Policy = str | Mapping[str, bool]
 
-_UNET_BLOCKS = ("*DownBlock*", "UNetMidBlock*", "*UpBlock*")
-_SAMPLERS = ("Upsample2D", "Downsample2D")
-_ENDS = ("conv_in", "conv_out")
-
-
-def _dit(*blocks: str, attention: str, also: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
-    """The policies of a transformer whose blocks attend over space and time at once: it has nothing temporal."""
-    return {
-        "diffusers": blocks,
-        "attention": (attention,),
-        # The feed-forward is wider than all else in a block: alone in its region, it is not held beside the attention
-        "block": (*blocks, attention, "FeedForward", *also),
-    }
-
-
-_SVD_LAYERS = ("SpatioTemporalResBlock", "BasicTransformerBlock", "TemporalBasicTransformerBlock")
 _UNET_3D_LAYERS = ("ResnetBlock2D", "TemporalConvLayer", "BasicTransformerBlock")
-#: What each policy recomputes: class names of the model's modules, or paths, as patterns; `!` takes away again.
-#: `diffusers` is here to be told before a run; that it is what the library does, the tests count.
-_REACHES: dict[str, dict[str, tuple[str, ...]]] = {
-    "UNetSpatioTemporalConditionModel": {
-        "diffusers": ("SpatioTemporalResBlock", "!mid_block.resnets.0", "BasicTransformerBlock"),
-        "temporal": _SVD_LAYERS,
-        "attention": (*_SVD_LAYERS, "TransformerSpatioTemporalModel", *_SAMPLERS),
-        # The feed-forwards are the widest part, and cheap to do once more
-        "block": (
-            *(*_SVD_LAYERS, "FeedForward", "TransformerSpatioTemporalModel"),
-            *(*_SAMPLERS, *_UNET_BLOCKS, *_ENDS),
-        ),
-    },
-    "UNet3DConditionModel": {
-        "temporal": _UNET_3D_LAYERS,
-        "attention": (*_UNET_3D_LAYERS, "Transformer2DModel", "TransformerTemporalModel", *_SAMPLERS),
-        "block": (
-            *(*_UNET_3D_LAYERS, "Transformer2DModel", "TransformerTemporalModel"),
-            *(*_SAMPLERS, *_UNET_BLOCKS, *_ENDS),
-        ),
-    },
-    "CogVideoXTransformer3DModel": _dit("CogVideoXBlock", attention="Attention"),
-    "HunyuanVideoTransformer3DModel": _dit(
-        "HunyuanVideo*TransformerBlock",
-        attention="Attention",
-        also=("HunyuanVideoIndividualTokenRefinerBlock",),
-    ),
-    "WanTransformer3DModel": _dit("WanTransformerBlock", attention="WanAttention"),
-    "LTXVideoTransformer3DModel": _dit("LTXVideoTransformerBlock", attention="LTXAttention"),
+_UNET_3D_WHOLE = ("Transformer2DModel", "TransformerTemporalModel", "Upsample2D", "Downsample2D")
+#: As `Family.recomputes`, of a class that is no family here and has no switch of the library's for its temporal layers.
+_UNET_3D = {
+    "temporal": _UNET_3D_LAYERS,
+    "attention": (*_UNET_3D_LAYERS, *_UNET_3D_WHOLE),
+    "block": (*_UNET_3D_LAYERS, *_UNET_3D_WHOLE, "*DownBlock*", "UNetMidBlock*", "*UpBlock*", "conv_in", "conv_out"),
+}
+#: Class of a model -> what each policy recomputes in it; that `diffusers` is what the library does, the tests count.
+_REACHES: dict[str, Mapping[str, tuple[str, ...]]] = {
+    **{family.class_name: family.recomputes for family in FAMILIES.values()},
+    "UNet3DConditionModel": _UNET_3D,
 }
 
 
@@ -88,13 +56,11 @@ class Coverage:
         policy: what was applied, as it was given.
         recomputed: {class name: modules of it that run again in the backward pass}.
         total: {class name: modules of it in the model}; the classes that some policy of this architecture names.
-        counted: whether a backward pass was watched (`counting`); otherwise it is what `apply` set out to do.
     """
 
     policy: Policy
     recomputed: Mapping[str, int]
     total: Mapping[str, int]
-    counted: bool
 
     def rows(self) -> list[tuple[str, int, int]]:
         """(class name, modules recomputed, modules in the model), the most frequent class first."""
@@ -135,7 +101,6 @@ def apply(model: nn.Module, policy: Policy) -> Coverage:
         model,
         policy,
         lambda path, _: path.startswith(tuple(f"{region}." for region in regions)) or path in regions,
-        counted=False,
     )
 
 
@@ -171,7 +136,7 @@ def counting(model: nn.Module, policy: Policy) -> Iterator[list[Coverage]]:
         _OBSERVERS.remove(note)
         for handle in handles:
             handle.remove()
-    result.append(_coverage(model, policy, lambda path, module: id(module) in ran, counted=True))
+    result.append(_coverage(model, policy, lambda path, module: id(module) in ran))
 
 
 #: Told of each run of a recomputed module's forward, which its own hooks do not see.
@@ -292,8 +257,8 @@ def _reported(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(path, module) for path, module in model.named_modules() if path in reached]
 
 
-def _coverage(model: nn.Module, policy: Policy, done: Callable[[str, nn.Module], bool], counted: bool) -> Coverage:
+def _coverage(model: nn.Module, policy: Policy, done: Callable[[str, nn.Module], bool]) -> Coverage:
     """The report on modules of which `done` says whether they are recomputed."""
     reported = _reported(model)
     recomputed = Counter(_class_name(module) for path, module in reported if done(path, module))
-    return Coverage(policy, dict(recomputed), dict(Counter(_class_name(module) for _, module in reported)), counted)
+    return Coverage(policy, dict(recomputed), dict(Counter(_class_name(module) for _, module in reported)))

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from model.latent_space import FAMILIES
-from model.presets import preset
+from model.denoisers import preset
+from model.vaes import latent_space
 
 #: Bump by hand when a plan of the same case would come out otherwise.
 PLAN_CODE_VERSION = "1"
@@ -20,7 +20,7 @@ class Case:
     """One forward and backward pass of a training run: all that its memory depends on, but the activation policy.
 
     Attributes:
-        preset: key of `model.presets.PRESETS`.
+        preset: key of `model.denoisers.PRESETS`.
         shape: (frames, height, width) of a latent.
         samples: in one pass; the micro batch.
         text_tokens: of the longest text; ignored where the model reads none.
@@ -108,7 +108,7 @@ def latent_shape(preset_name: str, frames: int, height: int, width: int) -> tupl
         ValueError: an unknown preset, or a size that the VAE does not take; the message names valid ones.
     """
     chosen = preset(preset_name)
-    return FAMILIES[chosen.latent_family][0].latent_shape(frames, height, width)[1:]
+    return latent_space(chosen.latent_family).latent_shape(frames, height, width)[1:]
 
 
 def choose(usages: Sequence[Usage], budget: float) -> Usage | None:

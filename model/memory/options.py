@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from model.denoisers import preset
 from model.errors import ModelError
-from model.latent_space import FAMILIES
 from model.memory.case import Case, Usage, in_words
 from model.memory.plan import peak
-from model.presets import preset
+from model.vaes import latent_space
 
 #: What is tried: processes to divide over, and the rank of adapters.
 _SHARDS, _RANK = (2, 4, 8, 16), 16
@@ -70,7 +70,7 @@ def longest(case: Case, known: Usage, budget: float) -> int | None:
 
     Memory is taken to grow in a straight line with frames; the answer is then measured, and shortened until it fits.
     """
-    space = FAMILIES[preset(case.preset).latent_family][0]
+    space = latent_space(preset(case.preset).latent_family)
     frames, height, width = case.shape
 
     def of(latent_frames: int) -> int:

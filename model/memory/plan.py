@@ -11,20 +11,26 @@ import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from model import denoisers
+from model.compute.numerics import autocast
+from model.denoisers import models, preset
+from model.denoisers.base import config_of
+from model.denoisers.conditions import Conditions
 from model.errors import ModelError
 from model.memory import activation
 from model.memory.activation import Coverage, Policy
 from model.memory.case import GIB, Case, Usage
 from model.memory.tracker import Tracker, as_on_cuda, backward, tensor_bytes
-from model.presets import preset
-from model.sampling import autocast
+from model.recipe import Lora
+
+if TYPE_CHECKING:
+    from model.denoisers.conditions import States
 
 #: What a CUDA device holds beside tensors: its context, and workspaces of cuBLAS and cuDNN. A round number from
 #: experience, not measured here; fragments of the allocator are not in it.
@@ -173,11 +179,11 @@ def _optimizer_bytes(name: str, sizes: tuple[int, ...]) -> tuple[int, int]:
 def _model(case: Case, device: str) -> nn.Module:
     """The model of a case; on the meta device no weight is drawn."""
     with torch.device(device):
-        model = denoisers.build(case.preset, 0, case.image_conditioning)
+        model = models.build(case.preset, 0, case.image_conditioning)
         if case.lora is not None:
-            from model import lora
+            from model.denoisers import lora
 
-            lora.add(model, case.lora, 0)
+            lora.add(model, Lora.model_validate(case.lora), 0)
     return model
 
 
@@ -200,18 +206,19 @@ def _call(case: Case, model: nn.Module) -> tuple[torch.Tensor, Any]:
     """Latents of the case, and a function that predicts something of their shape."""
     chosen = preset(case.preset)
     family = denoisers.family(chosen.family)
-    dims = family.dims(denoisers.config_of(model))
+    dims = family.dims(config_of(model))
     frames, height, width = case.shape
     latents = torch.ones(case.samples, dims.channels, frames, height, width)
     first = case.image_conditioning or chosen.image_conditioning
-
-    def states(tokens: int, dim: int | None) -> list[torch.Tensor | None]:
-        return [None if dim is None else torch.ones(tokens, dim) for _ in range(case.samples)]
-
-    conditions = denoisers.Conditions(
-        states(min(case.text_tokens, chosen.text_tokens or case.text_tokens), dims.text),
-        states(1, dims.pooled),
-        states(case.image_tokens, dims.image if chosen.image_states else None),
+    text_tokens = min(case.text_tokens, chosen.text_tokens or case.text_tokens)
+    tokens = {"text": text_tokens, "image": case.image_tokens}
+    states: dict[str, States] = {
+        kind: [torch.ones(tokens.get(kind, 1), size) for _ in range(case.samples)]
+        for kind, size in dims.states.items()
+        if size is not None and (kind != "image" or chosen.image_states)
+    }
+    conditions = Conditions(
+        states,
         [None] * case.samples,
         torch.ones(case.samples, dims.channels, height, width) if first == "first_frame" and frames > 1 else None,
         None,

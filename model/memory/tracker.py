@@ -33,7 +33,7 @@ class Tracker(TorchDispatchMode):
     Attributes:
         live: bytes of all storages that are alive now.
         casts: of these, copies of weights in another type, as autocast makes them.
-        peak: most bytes alive at once since `restart`.
+        peak: most bytes alive at once so far.
         flops: floating-point operations so far, as `torch.utils.flop_counter` counts them.
     """
 
@@ -45,10 +45,6 @@ class Tracker(TorchDispatchMode):
         self._weights = {weight.untyped_storage()._cdata for weight in weights}
         for tensor in held:
             self._add(tensor)
-
-    def restart(self) -> None:
-        """Begin a new `peak`."""
-        self.peak = self.live
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

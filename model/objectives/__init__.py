@@ -1,55 +1,39 @@
 """Objectives: what a denoiser is trained to predict, at which times, and the diffusers scheduler that samples it.
 
-One file for each. `settings` needs no torch; the rest is imported by `make`.
+One file for each, with its settings. Nothing imports torch before an objective is made. An objective is named by a
+mapping with `name` and that objective's own keys, as in a configuration or a training manifest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from model.objectives.settings import (
-    FAMILY_OBJECTIVE,
-    OBJECTIVES,
-    DDPMSettings,
-    EDMSettings,
-    FlowMatchingSettings,
-    ObjectiveError,
-    as_mapping,
-    read_settings,
-)
+from model.objectives.base import Objective, ObjectiveSettings, SettingError
+from model.objectives.ddpm import DDPM
+from model.objectives.edm import EDM
+from model.objectives.flow_matching import FlowMatching
 
-if TYPE_CHECKING:
-    from model.objectives.base import Objective
-
-__all__ = [
-    "FAMILY_OBJECTIVE",
-    "OBJECTIVES",
-    "DDPMSettings",
-    "EDMSettings",
-    "FlowMatchingSettings",
-    "ObjectiveError",
-    "as_mapping",
-    "make",
-    "read_settings",
-]
+OBJECTIVES: dict[str, type[Objective]] = {
+    "flow_matching": FlowMatching,
+    "edm": EDM,
+    "ddpm": DDPM,
+}
 
 
-def make(settings: Mapping[str, Any]) -> Objective:
-    """The objective of a mapping with `name` and that objective's keys (see `settings`).
+def read_settings(settings: Mapping[str, Any]) -> ObjectiveSettings:
+    """The settings of an objective from a mapping with `name`; keys that are left out take their defaults.
 
     Raises:
         ObjectiveError: an unknown name or key, or a value out of range.
     """
-    chosen = read_settings(settings)
-    if isinstance(chosen, EDMSettings):
-        from model.objectives.edm import EDM
+    name = settings.get("name")
+    if name not in OBJECTIVES:
+        raise SettingError("name", f"{name!r}: known are {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name].settings_class.read(settings)
 
-        return EDM(chosen)
-    if isinstance(chosen, DDPMSettings):
-        from model.objectives.ddpm import DDPM
 
-        return DDPM(chosen)
-    from model.objectives.flow_matching import FlowMatching
-
-    return FlowMatching(chosen)
+def make(settings: ObjectiveSettings | Mapping[str, Any]) -> Objective:
+    """The objective with these settings; raises as `read_settings` does."""
+    chosen = settings if isinstance(settings, ObjectiveSettings) else read_settings(settings)
+    return OBJECTIVES[chosen.name](chosen)

@@ -8,18 +8,46 @@ what training saw. The table of a_t is the scheduler's own, so that both cannot 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
+from model.objectives.base import (
+    Noised,
+    Objective,
+    ObjectiveError,
+    ObjectiveSettings,
+    Positive,
+    one_of,
+    per_sample,
+)
 
-from model.objectives.base import Noised, Objective, Predict, per_sample
-from model.objectives.settings import DDPMSettings, ObjectiveError
+if TYPE_CHECKING:
+    import torch
+
+    from model.objectives.base import Predict
 
 _STEPS = 1000
 
 
+class DDPMSettings(ObjectiveSettings):
+    """The schedule of the noise.
+
+    Attributes:
+        snr_shift_scale: s in alpha_bar' = alpha_bar / (s + (1 - s) alpha_bar), > 0, which divides the signal-to-noise
+            ratio by s: 3 for CogVideoX-2B, 1 for 5B.
+        zero_terminal_snr: rescale the schedule so that its last step is pure noise.
+        prediction: `v`, the only one that is defined at a signal of zero.
+    """
+
+    name: Literal["ddpm"] = "ddpm"
+    snr_shift_scale: Positive = 3.0
+    zero_terminal_snr: Annotated[bool, one_of(True, False)] = True
+    prediction: Annotated[str, one_of("v")] = "v"
+
+
 class DDPM(Objective):
     """Times are indices 0 to 999 of the schedule, as whole float32 numbers, all equally likely in training."""
+
+    settings_class = DDPMSettings
 
     def __init__(self, settings: DDPMSettings) -> None:
         self.settings = settings
@@ -27,6 +55,8 @@ class DDPM(Objective):
         self.alpha_bar: torch.Tensor = self.scheduler().alphas_cumprod
 
     def sample_times(self, count: int, generator: torch.Generator, tokens: int) -> torch.Tensor:
+        import torch
+
         return torch.randint(_STEPS, (count,), generator=generator).float()
 
     def quantiles(self, shares: torch.Tensor, tokens: int) -> torch.Tensor:

@@ -10,25 +10,60 @@ nothing is divided by a small number.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+from pydantic import ValidationInfo, field_validator
 
-from model.objectives.base import Noised, Objective, Predict, per_sample
-from model.objectives.settings import EDMSettings, ObjectiveError
+from model.objectives.base import Finite, Noised, Objective, ObjectiveError, ObjectiveSettings, Positive, per_sample
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.objectives.base import Predict
+
+
+class EDMSettings(ObjectiveSettings):
+    """The noise levels of training and of sampling.
+
+    Attributes:
+        p_mean, p_std: mean and standard deviation (> 0) of ln sigma in training.
+        sigma_max, sigma_min: largest and smallest noise level of the sampler, 0 < sigma_min < sigma_max. Training is
+            not cut off there.
+    """
+
+    name: Literal["edm"] = "edm"
+    p_mean: Finite = 0.7
+    p_std: Positive = 1.6
+    sigma_max: Positive = 700.0
+    sigma_min: Positive = 0.002
+
+    @field_validator("sigma_min")
+    @classmethod
+    def _below_the_largest(cls, value: float, info: ValidationInfo) -> float:
+        largest = info.data.get("sigma_max", math.inf)
+        if value >= largest:
+            raise ValueError(f"{value:g} is not below sigma_max {largest:g}")
+        return value
 
 
 class EDM(Objective):
     """Times are noise levels sigma > 0, with ln sigma ~ N(p_mean, p_std^2) in training."""
 
+    settings_class = EDMSettings
+
     def __init__(self, settings: EDMSettings) -> None:
         self.settings = settings
 
     def sample_times(self, count: int, generator: torch.Generator, tokens: int) -> torch.Tensor:
+        import torch
+
         normal = torch.randn(count, generator=generator)
         return torch.exp(normal * self.settings.p_std + self.settings.p_mean)
 
     def quantiles(self, shares: torch.Tensor, tokens: int) -> torch.Tensor:
+        import torch
+
         return torch.exp(torch.special.ndtri(shares) * self.settings.p_std + self.settings.p_mean).float()
 
     def noised(self, data: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> Noised:

@@ -11,12 +11,26 @@ checkpoints at few steps should not. A checkpoint works with either.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
+from pydantic import PlainValidator
 
-from model.objectives.base import Noised, Objective, Predict, per_sample
-from model.objectives.settings import FlowMatchingSettings, ObjectiveError
+from model.objectives.base import (
+    Finite,
+    Noised,
+    Objective,
+    ObjectiveError,
+    ObjectiveSettings,
+    Positive,
+    one_of,
+    per_sample,
+    positive,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.objectives.base import Predict
 
 _STEPS = 1000.0
 
@@ -30,13 +44,42 @@ _DYNAMIC: dict[str, Any] = {
 }
 
 
+def _shift(value: Any) -> Any:
+    return value if value == "dynamic" else positive(value, " or dynamic")
+
+
+class FlowMatchingSettings(ObjectiveSettings):
+    """The shift of the times, and how they are drawn.
+
+    Attributes:
+        shift: s in t' = s t / (1 + (s - 1) t), > 0, which moves times towards noise; `dynamic` for LTX-Video's, which
+            grows with the number of latent positions.
+        time_sampling: how t is drawn before the shift: `logit_normal` or `uniform`.
+        logit_mean, logit_std: mean and standard deviation (> 0) of logit t, for `logit_normal`.
+    """
+
+    name: Literal["flow_matching"] = "flow_matching"
+    shift: Annotated[int | float | Literal["dynamic"], PlainValidator(_shift)] = 1.0
+    time_sampling: Annotated[str, one_of("logit_normal", "uniform")] = "logit_normal"
+    logit_mean: Finite = 0.0
+    logit_std: Positive = 1.0
+
+    @property
+    def needs_positions(self) -> bool:
+        return self.shift == "dynamic"
+
+
 class FlowMatching(Objective):
     """Times are t: 0 is data, 1 is noise."""
+
+    settings_class = FlowMatchingSettings
 
     def __init__(self, settings: FlowMatchingSettings) -> None:
         self.settings = settings
 
     def sample_times(self, count: int, generator: torch.Generator, tokens: int) -> torch.Tensor:
+        import torch
+
         settings = self.settings
         if settings.time_sampling == "uniform":
             times = torch.rand(count, generator=generator)
@@ -46,6 +89,8 @@ class FlowMatching(Objective):
         return self._shifted(times, tokens)
 
     def quantiles(self, shares: torch.Tensor, tokens: int) -> torch.Tensor:
+        import torch
+
         settings = self.settings
         if settings.time_sampling == "logit_normal":
             shares = torch.sigmoid(torch.special.ndtri(shares) * settings.logit_std + settings.logit_mean)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 
-from model.data import Batch, Sample, TrainingSet
-from model.errors import ModelError
-from model.order import BatchOrder
-from model.states import DTYPES
+from model.data.kinds import KINDS
+from model.data.order import BatchOrder
+from model.data.states import DTYPES
+from model.data.training_set import Batch, Sample, TrainingSet
+from model.errors import ModelError, first_line, is_out_of_memory
 from model.training.parallel import Shared, local
 from model.training.passes import Pass, micro_batch_of
 from model.training.step import Gradient
@@ -62,12 +62,12 @@ def dry_run(
                     ]
                 with shared.passing(last=False):
                     gradient.losses(one, "dry run").mean().backward()
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_memory(error):
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
                     raise
                 raise DryRunError(
                     f"bucket {sample.bucket} does not fit: a pass of {count} samples of shape {sample.shape} ran out "
-                    f"of memory ({str(error).splitlines()[0]}). Set a smaller micro_batch for it (now {count}), a "
+                    f"of memory ({first_line(error)}). Set a smaller micro_batch for it (now {count}), a "
                     "policy of activation that recomputes more, recipe.lora, optimizer adamw_8bit, engine fsdp2 with "
                     "more processes, or leave the bucket out"
                 ) from error
@@ -84,13 +84,12 @@ def _largest_pass(
     first = samples[0]
     latents = torch.randn(count, *first.shape, generator=torch.Generator().manual_seed(0)).to(DTYPES[first.dtype])
 
-    def longest(attribute: str) -> list[torch.Tensor | None]:
-        keys = sorted({key for sample in samples if (key := getattr(sample, attribute)) is not None})
+    def longest(kind: str) -> list[torch.Tensor | None]:
+        keys = sorted({sample.keys[kind] for sample in samples if kind in sample.keys})
         return [max(data.read_states(keys), key=lambda state: len(state), default=None)] * count  # type: ignore[arg-type]
 
-    states = [longest(name) for name in ("embedding_key", "pooled_key", "image_key")]
     made: list[Sample] = [first] * count
-    return Pass(Batch(made, latents, *states), list(range(count)))
+    return Pass(Batch(made, latents, {kind: longest(kind) for kind in KINDS}), list(range(count)))
 
 
 @contextlib.contextmanager
@@ -100,7 +99,3 @@ def _without_gradients_after(shared: Shared) -> Iterator[None]:
     finally:
         for weight in shared.trainable().values():
             weight.grad = None
-
-
-def _is_memory(error: Any) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

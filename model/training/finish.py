@@ -2,7 +2,7 @@
 
 `denoiser/` (raw weights) and `ema/` (their average) are whole models that `from_pretrained` loads; where adapters were
 trained, these lie in `denoiser_lora/` and `ema_lora/` as well. `checkpoint.json` names recipe, code version, training
-set, VAE and parent; `losses.json` and `curves.json` are the curves.
+set, VAE and parent; `curves.json` holds the curves.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from model import checkpoint, lora
-from model.manifest import TRAIN_CODE_VERSION, identity
+from model import checkpoint
+from model.compute.ranks import ALONE, Ranks
+from model.denoisers import family, lora
+from model.manifest import TRAIN_CODE_VERSION, Manifest, identity
 from model.training.ema import Ema
-from model.training.parallel import Ranks, Shared
+from model.training.parallel import Shared
 from model.training.run_state import gathered, refuse_other_run, save_model, writing
 from model.training.start import initial_model
-from model.weights import checkpoint_hash, read_json
+from model.weights import checkpoint_hash
 
 
 def save_final(
-    manifest: dict[str, Any],
+    manifest: Manifest,
     shared: Shared,
     ema: Ema,
     ranks: Ranks,
@@ -37,7 +39,7 @@ def save_final(
     Returns:
         The summary: `facts`, weights_hash (empty but in the first process), folder and parameters.
     """
-    final = Path(manifest["output"]) / "final"
+    final = Path(manifest.output) / "final"
     summary = {
         **facts,
         "weights_hash": "",
@@ -52,46 +54,41 @@ def save_final(
         if not ranks.first:
             return summary
         summary["weights_hash"] = checkpoint_hash(folder)
-        record = {
-            "identity": identity(manifest),
-            "experiment": manifest["experiment"],
-            "stage": manifest["stage"],
-            "recipe": manifest["recipe"],
-            "runtime": manifest["runtime"],
-            "code_version": manifest["code_version"],
-            "train_code_version": TRAIN_CODE_VERSION,
-            "training_set_digest": manifest["training_set"]["digest"],
-            "latents_version": manifest["training_set"]["latents_version"],
-            "vae_weights_hash": manifest["vae"]["weights_hash"],
-            "parent": manifest["parent"],
-            "weights_hash": summary["weights_hash"],
-            "summary": summary,
-        }
-        checkpoint.write_json(folder / "checkpoint.json", record)
-        checkpoint.write_json(folder / "losses.json", [value for _, value in curves["loss"]])
+        checkpoint.Record(
+            identity=identity(manifest.document()),
+            experiment=manifest.experiment,
+            stage=manifest.stage,
+            recipe=manifest.recipe,
+            runtime=manifest.runtime.model_dump(mode="json"),
+            code_version=manifest.code_version,
+            train_code_version=TRAIN_CODE_VERSION,
+            training_set_digest=manifest.training_set.digest,
+            latents_version=manifest.training_set.latents_version,
+            vae_weights_hash=manifest.vae.weights_hash,
+            parent=manifest.parent,
+            weights_hash=summary["weights_hash"],
+            summary=summary,
+        ).write(folder)
         checkpoint.write_json(folder / "curves.json", curves)
     return summary
 
 
-def finished_before(manifest: dict[str, Any], final: Path) -> dict[str, Any]:
+def finished_before(manifest: Manifest, final: Path) -> dict[str, Any]:
     """The summary of a run that is finished. Raises `OtherRunError` where it is another one than the manifest's."""
-    record = read_json(final / "checkpoint.json")
-    refuse_other_run(identity(manifest), record["identity"], final)
-    return {**record["summary"], "folder": str(final)}
+    record = checkpoint.read_record(final)
+    refuse_other_run(identity(manifest.document()), record.identity, final)
+    return {**record.summary, "folder": str(final)}
 
 
-def _save_weights(manifest: dict[str, Any], shared: Shared, folder: Path, ranks: Ranks) -> None:
+def _save_weights(manifest: Manifest, shared: Shared, folder: Path, ranks: Ranks) -> None:
     """Write a whole model; adapters are merged into a new copy of the weights that they adapt, and kept beside them."""
-    recipe = manifest["recipe"]
-    if recipe["lora"] is None:
+    if manifest.recipe.lora is None:
         save_model(shared.model, folder, ranks)
         return
     adapters = gathered(shared.trainable())
     if ranks.first:
         model = initial_model(manifest)
         model.load_state_dict(adapters, strict=False)
-        lora.save(
-            model, folder.with_name(f"{folder.name}_lora"), "unet" if recipe["family"] == "svd" else "transformer"
-        )
+        lora.save(model, folder.with_name(f"{folder.name}_lora"), family(manifest.recipe.family).part)
         lora.merge(model)
-        save_model(model, folder, Ranks())
+        save_model(model, folder, ALONE)

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from model.errors import ModelError
 
@@ -34,15 +34,15 @@ def is_worker() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def count_of(runtime: dict[str, Any]) -> int:
-    """How many processes to start here: `processes`, or one for each GPU, or one."""
-    if runtime["processes"] is not None:
-        return runtime["processes"]
-    if runtime["device"] == "cpu":
+def count_of(processes: int | None, device: str) -> int:
+    """How many processes to start here for a run on `device`: so many as are said, or one for each GPU, or one."""
+    if processes is not None:
+        return processes
+    if device == "cpu":
         return 1
     import torch
 
-    return max(1, torch.cuda.device_count()) if runtime["device"] in ("auto", "cuda") else 1
+    return max(1, torch.cuda.device_count()) if device in ("auto", "cuda") else 1
 
 
 def launch(count: int, command: Sequence[str], stop_reason: Callable[[], str | None]) -> int:

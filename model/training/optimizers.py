@@ -14,6 +14,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from model.errors import ModelError
+from model.recipe import Optimizer, StageSettings
 from model.training.parallel import fill, whole
 
 
@@ -22,13 +23,11 @@ def state_bytes(name: str) -> int:
     return 2 if name == "adamw_8bit" else 8
 
 
-def make_optimizer(
-    settings: Mapping[str, Any], weights: Mapping[str, torch.Tensor], lr: float
-) -> torch.optim.Optimizer:
+def make_optimizer(settings: Optimizer, weights: Mapping[str, torch.Tensor], lr: float) -> torch.optim.Optimizer:
     """The optimiser of a recipe.
 
     Args:
-        settings: name (`adamw`, `adamw_fused` or `adamw_8bit`), weight_decay, betas, eps.
+        settings: of a recipe.
         weights: what is trained, by name.
         lr: learning rate, until `set_rate` sets another.
 
@@ -37,35 +36,34 @@ def make_optimizer(
     """
     common: dict[str, Any] = {
         "lr": lr,
-        "betas": tuple(settings["betas"]),
-        "eps": settings["eps"],
-        "weight_decay": settings["weight_decay"],
+        "betas": settings.betas,
+        "eps": settings.eps,
+        "weight_decay": settings.weight_decay,
     }
     parameters = list(weights.values())
-    if settings["name"] == "adamw_8bit":
+    if settings.name == "adamw_8bit":
         try:
             from bitsandbytes.optim import AdamW8bit
         except ImportError as error:
             raise ModelError(f"recipe.optimizer.name adamw_8bit needs the extra adamw8bit: {error}") from None
         return AdamW8bit(parameters, **common)
-    return torch.optim.AdamW(parameters, **common, fused=True if settings["name"] == "adamw_fused" else None)
+    return torch.optim.AdamW(parameters, **common, fused=True if settings.name == "adamw_fused" else None)
 
 
-def rate(recipe: Mapping[str, Any], step: int) -> float:
+def rate(recipe: StageSettings, step: int) -> float:
     """The learning rate of step number `step`, from 1.
 
     A linear warm-up to `lr` over `warmup_steps`; then it stays, or falls along a half cosine or a line, to
     `final_share` of `lr` in the last step.
     """
-    schedule, total = recipe["schedule"], recipe["steps"]
-    warmup = schedule["warmup_steps"]
+    schedule, warmup = recipe.schedule, recipe.schedule.warmup_steps
     if step <= warmup:
-        return recipe["lr"] * step / warmup
-    if schedule["name"] == "constant":
-        return recipe["lr"]
-    done = (step - warmup) / max(1, total - warmup)
-    left = (1 + math.cos(math.pi * done)) / 2 if schedule["name"] == "cosine" else 1 - done
-    return recipe["lr"] * (schedule["final_share"] + (1 - schedule["final_share"]) * left)
+        return recipe.lr * step / warmup
+    if schedule.name == "constant":
+        return recipe.lr
+    done = (step - warmup) / max(1, recipe.steps - warmup)
+    left = (1 + math.cos(math.pi * done)) / 2 if schedule.name == "cosine" else 1 - done
+    return recipe.lr * (schedule.final_share + (1 - schedule.final_share) * left)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

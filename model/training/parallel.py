@@ -1,7 +1,6 @@
-"""Several processes that train one model: who they are, what they agree on, and how gradients or weights are shared.
+"""Several processes that train one model: how they meet and part, and how gradients or weights are shared among them.
 
-Belongs here: all that calls torch.distributed. One process is the same code with nothing to do. Numbers that decide
-what happens next go through the CPU (gloo), so that no GPU waits for them.
+What they tell each other goes through `model.compute.ranks`. One process is the same code with nothing to do.
 """
 
 from __future__ import annotations
@@ -10,71 +9,18 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from model.compute.ranks import ALONE, Ranks
 from model.errors import ModelError
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the run was asked to stop, and its state is saved
     """All processes agreed to stop after a whole step, with the state on the disk."""
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """This process among all of them.
-
-    Attributes:
-        rank: 0 to size - 1; 0 is the one that writes and reports.
-        size: number of processes.
-        local: number of this process on its machine, which picks its GPU.
-    """
-
-    rank: int = 0
-    size: int = 1
-    local: int = 0
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes and reports."""
-        return self.rank == 0
-
-    def sums(self, *values: float) -> list[float]:
-        """Sums over all processes, in float64."""
-        return self._reduced(values, torch.float64, torch.distributed.ReduceOp.SUM)
-
-    def largest(self, *values: int) -> list[int]:
-        """The largest of each value over all processes."""
-        return self._reduced(values, torch.int64, torch.distributed.ReduceOp.MAX)
-
-    def of_first(self, value: Any) -> Any:
-        """What the first process has, on all of them."""
-        box = [value]
-        if self.size > 1:
-            torch.distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
-        return box[0]
-
-    def gathered(self, value: Any) -> list[Any]:
-        """What each process has, in their order, on all of them."""
-        every = [value] * self.size
-        if self.size > 1:
-            torch.distributed.all_gather_object(every, value)
-        return every
-
-    def _reduced(self, values: tuple[Any, ...], dtype: torch.dtype, how: Any) -> list[Any]:
-        if self.size == 1:
-            return list(values)
-        tensor = torch.tensor(values, dtype=dtype)
-        torch.distributed.all_reduce(tensor, op=how)
-        return tensor.tolist()
-
-
-#: One process, that shares with nobody.
-ALONE = Ranks()
 
 
 @contextlib.contextmanager

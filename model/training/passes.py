@@ -6,16 +6,16 @@ batch). So neither the number of processes, nor the size of passes, nor an inter
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from model.data import Batch
+from model.compute.numerics import generator_of
+from model.data.training_set import Batch
 from model.objectives.base import Objective
-from model.vae import sample_and_normalise
-from model.vae_folder import Normalisation
+from model.vaes.backend import sample_and_normalise
+from model.vaes.space import Normalisation
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def passes_of(
     """One process's part of a global batch as passes of at most `micro_batch` samples, for each bucket in turn.
 
     Args:
-        batches: this process's, as `model.loader` gives them: every `size`-th sample of the global batch, in order.
+        batches: this process's, as the loader gives them: every `size`-th sample of the global batch, in order.
         rank, size: which process of how many.
         micro_batch: samples in a pass at most, for all buckets or by bucket; None, or a bucket that is not named: all.
     """
@@ -106,22 +106,10 @@ def draw(one: Pass, objective: Objective, how: Normalisation, caption_dropout: f
     )
 
 
-def generator_of(key: str) -> torch.Generator:
-    """A generator on the CPU whose stream only `key` decides."""
-    return torch.Generator().manual_seed(seed_of(key))
-
-
-def seed_of(key: str) -> int:
-    """63 bits of the SHA-256 of `key`."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
-
-
 def part_of(batch: Batch, start: int, stop: int | None) -> Batch:
     """Samples `start` to `stop` of a batch, without a copy of their latents."""
     return Batch(
         batch.samples[start:stop],
         batch.latents[start:stop],
-        batch.texts[start:stop],
-        batch.pooled[start:stop],
-        batch.image_states[start:stop],
+        {kind: states[start:stop] for kind, states in batch.states.items()},
     )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import resource
 import sys
 from pathlib import Path
 from typing import Any, Protocol
 
 from model.errors import ModelError
-
-_CURVE_POINTS = 500
 
 
 class Reporter(Protocol):
@@ -74,10 +71,6 @@ class Curves:
                 if self._writer is not None:
                     self._writer.add_scalar(name, value, step)
 
-    def values(self, name: str) -> list[float]:
-        """The values of one curve."""
-        return [value for _, value in self.points.get(name, [])]
-
     def close(self) -> None:
         """Write out what TensorBoard's writer still holds."""
         if self._writer is not None:
@@ -116,10 +109,3 @@ def peak_memory(device: str) -> int:
     if device.startswith("cuda"):
         return int(sys.modules["torch"].cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def curve(losses: list[float]) -> list[float]:
-    """At most 500 points of a loss curve, each the mean of as many neighbours as are needed for that."""
-    width = math.ceil(len(losses) / _CURVE_POINTS) or 1
-    pieces = [losses[start : start + width] for start in range(0, len(losses), width)]
-    return [sum(piece) / len(piece) for piece in pieces]

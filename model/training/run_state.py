@@ -19,11 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from model import checkpoint
+from model.compute.ranks import Ranks
 from model.errors import ModelError
 from model.manifest import difference
 from model.training.ema import Ema
 from model.training.optimizers import load_state, state_tensors
-from model.training.parallel import Ranks, fill, whole
+from model.training.parallel import fill, whole
 
 Tensors = dict[str, torch.Tensor]
 

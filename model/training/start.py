@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from model import denoisers, lora
-from model.data import TrainingSet
+from model import denoisers
+from model.data.training_set import TrainingSet
+from model.denoisers import lora, models
 from model.errors import ModelError
+from model.manifest import Manifest
+from model.recipe import Weights
 from model.weights import PARTS, checkpoint_hash, weights_hash
 
 
@@ -17,7 +19,7 @@ class StartError(ModelError):
     """The weights to start from are not those that the manifest names."""
 
 
-def initial_model(manifest: dict[str, Any]) -> nn.Module:
+def initial_model(manifest: Manifest) -> nn.Module:
     """The denoiser before the first step, on the CPU, in float32: of the parent, pretrained, or seeded.
 
     With `recipe.lora` its weights are frozen and adapters are added.
@@ -25,36 +27,29 @@ def initial_model(manifest: dict[str, Any]) -> nn.Module:
     Raises:
         StartError: the folder to start from holds other weights than the manifest expects.
     """
-    recipe, parent = manifest["recipe"], manifest["parent"]
+    recipe, parent = manifest.recipe, manifest.parent
     if parent is not None:
-        _expect(parent, checkpoint_hash(parent["folder"]), "the checkpoint to start from")
-        model = denoisers.load(Path(parent["folder"]) / PARTS[parent["weights"]], recipe["family"])
-    elif recipe["weights"] is not None:
-        _expect(recipe["weights"], weights_hash(recipe["weights"]["folder"]), "the pretrained weights")
-        model = denoisers.pretrained(recipe["weights"]["folder"], recipe["model"], recipe["image_conditioning"])
+        _expect(parent, checkpoint_hash(parent.folder), "the checkpoint to start from")
+        model = models.load(Path(parent.folder) / PARTS[parent.weights], recipe.family)
+    elif recipe.weights is not None:
+        _expect(recipe.weights, weights_hash(recipe.weights.folder), "the pretrained weights")
+        model = models.pretrained(recipe.weights.folder, recipe.model, recipe.image_conditioning)
     else:
-        model = denoisers.build(recipe["model"], recipe["seed"], recipe["image_conditioning"])
-    if recipe["lora"] is not None:
-        lora.add(model, recipe["lora"], recipe["seed"])
+        model = models.build(recipe.model, recipe.seed, recipe.image_conditioning)
+    if recipe.lora is not None:
+        lora.add(model, recipe.lora, recipe.seed)
     return model
 
 
-def check_fit(manifest: dict[str, Any], model: nn.Module, data: TrainingSet, channels: int) -> None:
+def check_fit(manifest: Manifest, model: nn.Module, data: TrainingSet, channels: int) -> None:
     """Refuse data that the model cannot read; the message names all that does not fit."""
-    recipe = manifest["recipe"]
-    denoisers.family(recipe["family"]).check(
-        model,
-        channels,
-        data.dim("text"),
-        data.dim("pooled"),
-        data.dim("image"),
-        recipe["image_conditioning"] == "first_frame",
-    )
+    recipe = manifest.recipe
+    denoisers.family(recipe.family).check(model, channels, data.dims, recipe.first_frame)
 
 
-def _expect(source: dict[str, str], found: str, what: str) -> None:
-    if found != source["weights_hash"]:
+def _expect(source: Weights, found: str, what: str) -> None:
+    if found != source.weights_hash:
         raise StartError(
-            f"{what}, {source['folder']}, has the weights hash {found[:12]}..., but the manifest expects "
-            f"{source['weights_hash'][:12]}...: it was changed or replaced"
+            f"{what}, {source.folder}, has the weights hash {found[:12]}..., but the manifest expects "
+            f"{source.weights_hash[:12]}...: it was changed or replaced"
         )

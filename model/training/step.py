@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
 from model import denoisers
-from model.data import Batch
+from model.compute.numerics import autocast, seed_of
+from model.compute.ranks import Ranks
+from model.data.training_set import Batch
+from model.denoisers import models
+from model.manifest import Manifest
 from model.objectives import make
-from model.sampling import autocast
-from model.training.parallel import Ranks, Shared
-from model.training.passes import Pass, as_many, draw, passes_of, seed_of
-from model.vae_folder import Normalisation
+from model.training.parallel import Shared
+from model.training.passes import Pass, as_many, draw, passes_of
 
 
 class Gradient:
     """Computes gradients of the mean loss over all samples of a global batch.
 
     Args:
-        manifest: checked.
+        manifest: of the run.
         shared: the model, on `device`.
         ranks: the processes that share a batch.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], shared: Shared, ranks: Ranks, device: str) -> None:
-        self._recipe, self._stage = manifest["recipe"], manifest["stage"]
+    def __init__(self, manifest: Manifest, shared: Shared, ranks: Ranks, device: str) -> None:
+        self._recipe, self._stage = manifest.recipe, manifest.stage
         self._shared, self._ranks, self._device = shared, ranks, device
-        self._how = Normalisation.read(manifest["vae"]["normalisation"])
-        self._micro_batch = manifest["runtime"]["micro_batch"]
-        self._family = denoisers.family(self._recipe["family"])
-        self._objective = make(self._recipe["objective"])
+        self._how = manifest.vae.normalisation
+        self._micro_batch = manifest.runtime.micro_batch
+        self._family = denoisers.family(self._recipe.family)
+        self._objective = make(self._recipe.objective)
 
     def add(self, batches: Sequence[Batch], step: int, scaler: torch.amp.GradScaler) -> float:
         """Add the gradient of step number `step`, from 0, and return the loss: the mean over the global batch.
@@ -40,7 +41,7 @@ class Gradient:
             batches: this process's part of it.
             scaler: scales the loss before its backward pass, and does nothing but in fp16.
         """
-        key = f"{self._recipe['seed']}/{self._stage}/{step}"
+        key = f"{self._recipe.seed}/{self._stage}/{step}"
         passes = passes_of(batches, self._ranks.rank, self._ranks.size, self._micro_batch)
         passes = as_many(passes, self._ranks.largest(len(passes))[0])
         mine = sum(len(one.places) for one in passes)
@@ -56,19 +57,19 @@ class Gradient:
     def losses(self, one: Pass, key: str) -> torch.Tensor:
         """Loss of each sample of a pass, (B,)."""
         recipe = self._recipe
-        drawn = draw(one, self._objective, self._how, recipe["caption_dropout"], key, self._device)
+        drawn = draw(one, self._objective, self._how, recipe.caption_dropout, key, self._device)
         conditions = self._family.drop(
-            denoisers.conditions(
+            models.conditions(
                 one.batch,
-                recipe["model"],
+                recipe.model,
                 self._device,
                 data=drawn.data,
-                image_conditioning=recipe["image_conditioning"],
+                image_conditioning=recipe.image_conditioning,
             ),
             drawn.dropped,
         )
         self._seed(seed_of(f"{key}/{one.places[0]}/dropout"))
-        with autocast(self._device, recipe["precision"]):
+        with autocast(self._device, recipe.precision):
             return self._objective.loss(
                 lambda noisy, at: self._family.predict(self._shared.called, noisy, at, conditions),
                 drawn.data,

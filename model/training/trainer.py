@@ -18,40 +18,37 @@ from typing import Any
 import torch
 
 from model import checkpoint
-from model.data import TrainingSet
+from model.compute.numerics import pick_device
+from model.compute.ranks import Ranks
+from model.data.loader import Loader
+from model.data.training_set import TrainingSet
 from model.errors import ModelError
-from model.heldout import heldout_loss
-from model.loader import Loader
-from model.manifest import identity
+from model.evaluation.heldout import heldout_loss
+from model.manifest import Manifest, identity
 from model.memory import activation
 from model.objectives import make
 from model.training.dry_run import dry_run
 from model.training.ema import Ema
 from model.training.finish import finished_before, save_final
 from model.training.optimizers import make_optimizer, rate, set_rate, state_bytes
-from model.training.parallel import Ranks, Shared, Stopped, device_of, joined
-from model.training.reporting import Clock, Curves, Reporter, Silent, curve, peak_memory
+from model.training.parallel import Shared, Stopped, device_of, joined
+from model.training.reporting import Clock, Curves, Reporter, Silent, peak_memory
 from model.training.run_state import load_step, refuse_other_run, save_step
 from model.training.start import check_fit, initial_model
 from model.training.step import Gradient
-from model.vae import pick_device
-from model.vae_folder import Normalisation
-
-#: What of a recipe decides the order of samples.
-_OF_ORDER = ("image_share", "batch_size", "seed", "share_unit", "mix")
 
 
 class TrainingError(ModelError):
     """Training cannot start or go on; the message says why."""
 
 
-def train(manifest: dict[str, Any], report: Reporter, stop_reason: Callable[[], str | None]) -> dict[str, Any]:
+def train(manifest: Manifest, report: Reporter, stop_reason: Callable[[], str | None]) -> dict[str, Any]:
     """Train to `recipe.steps`, from the newest whole step folder of `output` where there is one.
 
     Each of several processes calls this (see `model.training.launch`); the first one writes and reports.
 
     Args:
-        manifest: checked by `manifest.check_train`.
+        manifest: what to train, and how.
         report: told of progress, checkpoints and the end.
         stop_reason: asked between steps; a text, in any process, means: save and stop.
 
@@ -62,7 +59,7 @@ def train(manifest: dict[str, Any], report: Reporter, stop_reason: Callable[[], 
         Stopped: asked to stop; the state is saved.
         ModelError: the manifest, the data or the folder cannot be used, or a loss is not finite.
     """
-    output = Path(manifest["output"])
+    output = Path(manifest.output)
     output.mkdir(parents=True, exist_ok=True)
     with joined() as ranks, torch.random.fork_rng(devices=[]):
         with checkpoint.exclusive(output) if ranks.first else contextlib.nullcontext():
@@ -84,16 +81,16 @@ class _Run:
     """One run in one process: model, averages, optimiser, order of samples, and the position in them."""
 
     def __init__(
-        self, manifest: dict[str, Any], ranks: Ranks, report: Reporter, stop_reason: Callable[[], str | None]
+        self, manifest: Manifest, ranks: Ranks, report: Reporter, stop_reason: Callable[[], str | None]
     ) -> None:
-        self.manifest, self.recipe, self.runtime = manifest, manifest["recipe"], manifest["runtime"]
+        self.manifest, self.recipe, self.runtime = manifest, manifest.recipe, manifest.runtime
         self.ranks, self.report, self.stop_reason = ranks, report, stop_reason
-        self.output = Path(manifest["output"])
-        self.identity = identity(manifest)
-        if self.runtime["threads"]:
-            torch.set_num_threads(self.runtime["threads"])
-        self.device = device_of(pick_device(self.runtime["device"]), ranks)
-        self.normalisation = Normalisation.read(manifest["vae"]["normalisation"])
+        self.output = Path(manifest.output)
+        self.identity = identity(manifest.document())
+        if self.runtime.threads:
+            torch.set_num_threads(self.runtime.threads)
+        self.device = device_of(pick_device(self.runtime.device), ranks)
+        self.normalisation = manifest.vae.normalisation
         self.step = self.saved = 0
         self.resumed_from: int | None = None
         self.heldout: dict[str, Any] = {"start": None, "final": None, "best": None}
@@ -104,35 +101,36 @@ class _Run:
         newest = ranks.of_first(checkpoint.latest(self.output))
         if newest:
             refuse_other_run(self.identity, checkpoint.read_state(newest)["identity"], newest)
-        self.data = TrainingSet(manifest["training_set"], self.normalisation.channels)
-        order = self.data.order(*(self.recipe[key] for key in _OF_ORDER))
+        self.data = TrainingSet(manifest.training_set, self.normalisation.channels)
+        recipe = self.recipe
+        order = self.data.order(recipe.image_share, recipe.batch_size, recipe.seed, recipe.share_unit, recipe.mix)
         self.loader = Loader(
             self.data,
             order,
             rank=ranks.rank,
             world_size=ranks.size,
-            workers=self.runtime["workers"],
+            workers=self.runtime.workers,
             pin=self.device.startswith("cuda"),
         )
         model = initial_model(manifest)
         check_fit(manifest, model, self.data, self.normalisation.channels)
-        self.coverage = activation.apply(model, self.runtime["activation"])
-        self.shared = Shared(model.to(self.device).train(), self.runtime["engine"], ranks)
+        self.coverage = activation.apply(model, self.runtime.activation)
+        self.shared = Shared(model.to(self.device).train(), self.runtime.engine, ranks)
         self.weights = self.shared.trainable()
-        self.ema = Ema(self.weights, self.recipe["ema_decay"])
-        self.optimizer = make_optimizer(self.recipe["optimizer"], self.weights, self.recipe["lr"])
-        self.scaler = torch.amp.GradScaler(torch.device(self.device).type, enabled=self.recipe["precision"] == "fp16")
+        self.ema = Ema(self.weights, self.recipe.ema_decay)
+        self.optimizer = make_optimizer(self.recipe.optimizer, self.weights, self.recipe.lr)
+        self.scaler = torch.amp.GradScaler(torch.device(self.device).type, enabled=self.recipe.precision == "fp16")
         self.gradient = Gradient(manifest, self.shared, ranks, self.device)
-        written = self.runtime["tensorboard"] and ranks.first
+        written = self.runtime.tensorboard and ranks.first
         self.curves = Curves(self.output / "tensorboard" if written else None)
         state = self._load(newest) if newest else {}
-        if self.runtime["dry_run"]:
+        if self.runtime.dry_run:
             self._try_passes(order)
         self.curves.begin(state.get("curves", {}), self.step)
 
     def to_the_end(self) -> dict[str, Any]:
         """Train the steps that are left and write `final`."""
-        last_report, total = 0.0, self.recipe["steps"]
+        last_report, total = 0.0, self.recipe.steps
         if self.heldout["start"] is None:
             self.heldout["start"] = self._validate()
         while self.step < total:
@@ -143,14 +141,14 @@ class _Run:
                 raise Stopped(f"stopped after step {self.step} of {total}: {reason}")
             metrics: dict[str, float | None] = self._train_step()
             best = False
-            if self._due(self.runtime["validate_every"]) or self.step == total:
+            if self._due(self.runtime.validate_every) or self.step == total:
                 metrics["heldout_loss"] = self.heldout["final"] = self._validate()
                 best = self._note_best(metrics["heldout_loss"])
             now = time.monotonic()
             if now - last_report >= 1.0 or self.step == total:
                 last_report = now
                 self._tell_progress(metrics, total)
-            if (best or self._due(self.runtime["checkpoint_every"])) and self.step < total:
+            if (best or self._due(self.runtime.checkpoint_every)) and self.step < total:
                 self._save()
         return self._finish()
 
@@ -163,13 +161,13 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.gradient.add(batches, self.step, self.scaler)
         self.scaler.unscale_(self.optimizer)
-        norm = self.shared.clip(self.recipe["grad_clip"])
+        norm = self.shared.clip(self.recipe.grad_clip)
         scale = self.scaler.get_scale()
         if not math.isfinite(loss) or not (math.isfinite(norm) or scale > 1):
             raise TrainingError(
                 f"step {self.step + 1} (bucket {' and '.join(batch.samples[0].bucket for batch in batches)}): "
                 f"loss {loss}, gradient norm {norm}: not finite. Nothing was saved since the last checkpoint; "
-                f"try a lower lr ({self.recipe['lr']:g}) or grad_clip ({self.recipe['grad_clip']:g})"
+                f"try a lower lr ({self.recipe.lr:g}) or grad_clip ({self.recipe.grad_clip:g})"
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -188,21 +186,21 @@ class _Run:
         with self.ema.swapped():
             measured = heldout_loss(
                 self.shared.model,
-                self.recipe["model"],
-                make(self.recipe["objective"]),
+                self.recipe.model,
+                make(self.recipe.objective),
                 self.data,
                 self.normalisation,
-                self.recipe["seed"],
+                self.recipe.seed,
                 self.device,
-                image_conditioning=self.recipe["image_conditioning"],
-                precision=self.recipe["precision"],
+                image_conditioning=self.recipe.image_conditioning,
+                precision=self.recipe.precision,
                 ranks=self.ranks,
             )
         loss = measured.mean
         if loss is not None and not math.isfinite(loss):
             raise TrainingError(
                 f"after step {self.step}: the held-out loss is {loss}. Nothing was saved since the last checkpoint; "
-                f"try a lower lr ({self.recipe['lr']:g}), or another precision ({self.recipe['precision']})"
+                f"try a lower lr ({self.recipe.lr:g}), or another precision ({self.recipe.precision})"
             )
         self.curves.add(self.step, heldout_loss=loss)
         return loss
@@ -238,9 +236,9 @@ class _Run:
             self._unheard = "nobody reads the reports any more"
 
     def _try_passes(self, order: Any) -> None:
-        size = 0 if self.resumed_from else state_bytes(self.recipe["optimizer"]["name"])
-        with activation.counting(self.shared.model, self.runtime["activation"]) as counted:
-            dry_run(self.shared, self.gradient, self.data, order, self.ranks.size, self.runtime["micro_batch"], size)
+        size = 0 if self.resumed_from else state_bytes(self.recipe.optimizer.name)
+        with activation.counting(self.shared.model, self.runtime.activation) as counted:
+            dry_run(self.shared, self.gradient, self.data, order, self.ranks.size, self.runtime.micro_batch, size)
         self.coverage = counted[0]
 
     def _save(self, tell: bool = True) -> None:
@@ -257,7 +255,7 @@ class _Run:
         self.saved = self.step
         if self.ranks.first:
             best = self.heldout["best"]
-            checkpoint.keep(self.output, self.runtime["keep_last"], best and best["step"])
+            checkpoint.keep(self.output, self.runtime.keep_last, best and best["step"])
         if tell:
             self._tell(partial(self.report.checkpoint, str(folder), self.step))
 
@@ -270,27 +268,21 @@ class _Run:
         return state
 
     def _finish(self) -> dict[str, Any]:
-        losses, seconds = self.curves.values("loss"), self.clock.seconds
-        tail = losses[-max(1, len(losses) // 10) :]
+        seconds = self.clock.seconds
         samples = {"image": 0, "video": 0}
         for bucket, count in self.loader.used.items():
             samples[self.loader.kinds[bucket]] += count
         facts = {
             "steps": self.step,
-            "losses": curve(losses),
-            "final_loss": sum(tail) / len(tail),
             "heldout": self.heldout,
             "samples": samples,
-            "samples_by_bucket": self.loader.used,
             "read_through_lance": self.data.latents.fallback,
             "resumed_from": self.resumed_from,
-            "seconds": seconds,
             "steps_per_second": self.clock.steps / seconds if seconds else None,
             "samples_per_second": self.clock.samples / seconds if seconds else None,
             "data_wait_share": self.clock.waited / seconds if seconds else None,
             "memory_bytes": peak_memory(self.device),
             "recomputed": {name: [done, every] for name, done, every in self.coverage.rows()},
-            "recomputed_counted": self.coverage.counted,
             "device": self.device,
             "processes": self.ranks.size,
         }

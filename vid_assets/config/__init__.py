@@ -1,66 +1,35 @@
 """The one configuration file: its sections, with their keys, defaults and limits, and what they must keep together.
 
-Every section is a strict pydantic model, in a file of this package by subject; `config_file` reads the file and turns
-what is wrong into words. Nothing here imports Dagster or anything heavy. Which section enters which asset's
-fingerprint is decided in `vid_assets.stages`.
+Every section is a strict pydantic model: beside the code that reads it where that has a room (`settings` of footage,
+curation and encoding, `curation.policy`), else in a file here. `file` reads it and turns what is wrong into words.
+Nothing here imports Dagster or anything heavy. Which section enters which asset's fingerprint is said by the asset.
 """
 
 from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from vid_assets.config.base import ConfigError, ModelSource, Name, Section
-from vid_assets.config.consistency import check_evaluation, check_experiments, check_stages
-from vid_assets.config.curriculum import Heldout, LrSchedule, Stage
-from vid_assets.config.experiments import Experiment, Lora, Optimizer
-from vid_assets.config.footage import Batching, Decoding, Duplicates, Ingest, Policy, Shots, Source
-from vid_assets.config.latents import (
+from model.recipe import Evaluation
+from vid_assets.config.consistency import Encoders, check_evaluation, check_experiments, check_stages
+from vid_assets.config.curriculum import Heldout, Stage
+from vid_assets.config.experiments import Experiment
+from vid_assets.config.training import Train
+from vid_assets.curation.policy import Policy
+from vid_assets.curation.settings import Duplicates, Shots
+from vid_assets.encoding.settings import (
     Bucket,
-    Encoder,
     Encoding,
-    ImageEncoder,
-    PooledTextEncoder,
-    TextEncoder,
-    TextSource,
+    ImageEncoderSection,
+    PooledTextEncoderSection,
+    TextEncoderSection,
     Vae,
     Windows,
 )
-from vid_assets.config.training import Evaluation, Train
-
-__all__ = [
-    "Batching",
-    "Bucket",
-    "Config",
-    "ConfigError",
-    "Decoding",
-    "Duplicates",
-    "Encoder",
-    "Encoding",
-    "Evaluation",
-    "Experiment",
-    "Heldout",
-    "ImageEncoder",
-    "Ingest",
-    "Lora",
-    "LrSchedule",
-    "ModelSource",
-    "Optimizer",
-    "Policy",
-    "PooledTextEncoder",
-    "Schedule",
-    "Section",
-    "Shots",
-    "Source",
-    "Stage",
-    "TextEncoder",
-    "TextSource",
-    "Train",
-    "Vae",
-    "Windows",
-]
+from vid_assets.footage.settings import Batching, Decoding, Ingest, SourceFolder
+from vid_assets.section import Name, Section
 
 
-class Schedule(Section):
+class Nightly(Section):
     """When the nightly job runs, and whether it is on without a click in the web UI."""
 
     enabled: bool = False
@@ -71,7 +40,7 @@ class Schedule(Section):
 class Config(Section):
     """The whole file. `sources`, `vae`, `stages` and `experiments` have no default: they are yours to say."""
 
-    sources: tuple[Source, ...] = Field(min_length=1)
+    sources: tuple[SourceFolder, ...] = Field(min_length=1)
     batching: Batching = Batching()
     ingest: Ingest = Ingest()
     decoding: Decoding = Decoding()
@@ -79,9 +48,9 @@ class Config(Section):
     policy: Policy = Policy()
     duplicates: Duplicates = Duplicates()
     vae: Vae
-    text_encoder: TextEncoder | None = None
-    pooled_text_encoder: PooledTextEncoder | None = None
-    image_encoder: ImageEncoder | None = None
+    text_encoder: TextEncoderSection | None = None
+    pooled_text_encoder: PooledTextEncoderSection | None = None
+    image_encoder: ImageEncoderSection | None = None
     encoding: Encoding = Encoding()
     windows: Windows = Windows()
     stages: tuple[Stage, ...] = Field(min_length=1)
@@ -89,13 +58,14 @@ class Config(Section):
     train: Train = Train()
     heldout: Heldout = Heldout()
     evaluation: Evaluation = Evaluation()
-    schedule: Schedule = Schedule()
+    schedule: Nightly = Nightly()
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        check_stages(self)
-        check_experiments(self)
-        check_evaluation(self)
+        made = Encoders(self.vae, self.text_encoder, self.pooled_text_encoder, self.image_encoder)
+        check_stages(self.stages, self.vae, self.train)
+        check_experiments(self.experiments, made, self.train)
+        check_evaluation(self.evaluation, self.vae)
         return self
 
     @property

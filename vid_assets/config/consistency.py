@@ -5,25 +5,37 @@ Each function raises a `ValueError` whose message begins with the path of the ke
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from model.latent_space import FAMILIES, encode_settings, latent_space
-from model.presets import PRESETS, Preset
-
-if TYPE_CHECKING:
-    from vid_assets.config import Config
-    from vid_assets.config.experiments import Experiment
+from model.denoisers import PRESETS
+from model.denoisers.base import Preset
+from model.recipe import Evaluation, eight_bit_is_cut
+from model.vaes import FAMILIES, encode_settings, latent_space
+from vid_assets.config.curriculum import Stage
+from vid_assets.config.experiments import Experiment
+from vid_assets.config.training import Train
+from vid_assets.encoding.settings import ImageEncoderSection, PooledTextEncoderSection, TextEncoderSection, Vae
 
 _ELSEWHERE = "use another preset, or another VID_ASSETS_HOME"
 
 
-def check_stages(config: Config) -> None:
+class Encoders(NamedTuple):
+    """What encodes samples in a home."""
+
+    vae: Vae
+    text: TextEncoderSection | None
+    pooled: PooledTextEncoderSection | None
+    image: ImageEncoderSection | None
+
+
+def check_stages(stages: Sequence[Stage], vae: Vae, train: Train) -> None:
     """Names differ, buckets fit the latent space, and batches divide among the processes."""
-    names = [stage.name for stage in config.stages]
+    names = [stage.name for stage in stages]
     if len(set(names)) != len(names):
         raise ValueError(f"stages: names must differ, got {', '.join(names)}")
-    space, processes = latent_space(config.vae.family), config.train.processes or 1
-    for index, stage in enumerate(config.stages):
+    space, processes = latent_space(vae.family), train.processes or 1
+    for index, stage in enumerate(stages):
         for bucket in stage.parsed_buckets:
             try:
                 bucket.check(space)
@@ -38,42 +50,37 @@ def check_stages(config: Config) -> None:
                 )
 
 
-def check_evaluation(config: Config) -> None:
+def check_evaluation(evaluation: Evaluation, vae: Vae) -> None:
     """The VAE can decode as the evaluation asks for."""
     try:
-        encode_settings(config.vae.family, config.evaluation.decode_tiling)
+        encode_settings(vae.family, evaluation.decode_tiling)
     except ValueError:
-        raise ValueError(
-            f"evaluation.decode_tiling: the VAE of {config.vae.family} cannot work in tiles; use false"
-        ) from None
+        raise ValueError(f"evaluation.decode_tiling: the VAE of {vae.family} cannot work in tiles; use false") from None
 
 
-def check_experiments(config: Config) -> None:
+def check_experiments(experiments: Mapping[str, Experiment], made: Encoders, train: Train) -> None:
     """Each experiment fits the latent space and the encoders of its home, and its adapters its weights."""
-    for name, experiment in config.experiments.items():
+    for name, experiment in experiments.items():
         path, preset = f"experiments.{name}", PRESETS[experiment.model]
-        _check_latents(config, path, preset)
-        _check_encoders(config, path, preset)
+        _check_latents(made.vae, path, preset)
+        _check_encoders(made, path, preset)
         _check_image(path, preset, experiment)
         if experiment.lora and not experiment.weights:
             raise ValueError(f"{path}.lora: adapters need weights to adapt; set {path}.weights, or remove lora")
-        if experiment.optimizer.name == "adamw_8bit" and config.train.engine == "fsdp2" and config.train.processes != 1:
-            raise ValueError(
-                f"{path}.optimizer.name: adamw_8bit works in blocks that train.engine: fsdp2 would cut apart; use "
-                "adamw or adamw_fused, whose state fsdp2 divides, or train.engine: ddp"
-            )
+        if cut := eight_bit_is_cut(experiment.optimizer, train, "train"):
+            raise ValueError(f"{path}.optimizer.name: {cut}")
 
 
-def _check_latents(config: Config, path: str, preset: Preset) -> None:
-    if preset.latent_family != config.vae.family:
+def _check_latents(vae: Vae, path: str, preset: Preset) -> None:
+    if preset.latent_family != vae.family:
         raise ValueError(
             f"{path}.model: {preset.name} needs latents of {preset.latent_family}, but this home's vae.family is "
-            f"{config.vae.family}; {_ELSEWHERE}, or none (experiments: {{}}) to make latents alone"
+            f"{vae.family}; {_ELSEWHERE}, or none (experiments: {{}}) to make latents alone"
         )
 
 
-def _check_encoders(config: Config, path: str, preset: Preset) -> None:
-    text, pooled = config.text_encoder, config.pooled_text_encoder
+def _check_encoders(made: Encoders, path: str, preset: Preset) -> None:
+    _, text, pooled, image = made
     if text and preset.text_family is None:
         raise ValueError(
             f"{path}.model: {preset.name} reads no text, but text_encoder is set; remove that section, or {_ELSEWHERE}"
@@ -91,7 +98,7 @@ def _check_encoders(config: Config, path: str, preset: Preset) -> None:
     if preset.pooled and bool(text) != bool(pooled):
         there, lacking = ("text_encoder", "pooled_text_encoder")[:: 1 if text else -1]
         raise ValueError(f"{path}.model: {preset.name} reads {there} and {lacking} together; add the section {lacking}")
-    if preset.image_states and not config.image_encoder:
+    if preset.image_states and not image:
         raise ValueError(
             f"{path}.model: {preset.name} reads the embedding of the first frame; add the section image_encoder"
         )
@@ -102,7 +109,7 @@ def _check_image(path: str, preset: Preset, experiment: Experiment) -> None:
     if preset.image_conditioning == "first_frame" and wanted == "none":
         raise ValueError(f"{path}.image_conditioning: {preset.name} is always given the first frame; use first_frame")
     if wanted == "first_frame" and not latent_space(preset.latent_family).image_is_first_latent:
-        able = ", ".join(family for family, spaces in FAMILIES.items() if spaces[0].image_is_first_latent)
+        able = ", ".join(name for name, family in FAMILIES.items() if family.spaces[0].image_is_first_latent)
         raise ValueError(
             f"{path}.image_conditioning: first_frame needs a VAE whose latent of a still is a video's first latent "
             f"({able}); that of {preset.latent_family} is not one; use none"

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
-from vid_assets.config.base import Fraction, Name, Section
-from vid_assets.config.latents import Bucket
-
-Count = Annotated[int, Field(ge=1)]
-Policy = Literal["none", "diffusers", "temporal", "attention", "block"]
+from model.recipe import PolicyName, Schedule, StageRuntime, StageSettings
+from vid_assets.encoding.settings import Bucket
+from vid_assets.section import Fraction, Name, Section
 
 
-def _counts(value: Any) -> int | dict[str, int]:
-    """A number of samples, or one for each bucket, named as the buckets are."""
-    kind: Any = dict[str, Count] if isinstance(value, dict) else Count
-    try:
-        found = TypeAdapter(kind).validate_python(value)
-    except ValidationError:
-        raise ValueError(
-            f"must be a whole number of at least 1, or such a number for each bucket, got {value!r}"
-        ) from None
-    return _by_name(found) if isinstance(found, dict) else found
+def _activation(value: Any) -> str | dict[str, bool]:
+    if value in ("auto", *get_args(PolicyName)) or (
+        isinstance(value, dict) and value and all(isinstance(choice, bool) for choice in value.values())
+    ):
+        return value
+    raise ValueError(
+        f"must be auto, {', '.join(get_args(PolicyName))}, or a mapping of patterns of module or class names to true "
+        f"or false, got {value!r}"
+    )
 
 
 def _by_name(values: dict[str, Any]) -> dict[str, Any]:
@@ -33,66 +37,18 @@ def _by_name(values: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted(named.items()))
 
 
-def _activation(value: Any) -> str | dict[str, bool]:
-    if value in ("auto", *get_args(Policy)) or (
-        isinstance(value, dict) and value and all(isinstance(choice, bool) for choice in value.values())
-    ):
-        return value
-    raise ValueError(
-        f"must be auto, {', '.join(get_args(Policy))}, or a mapping of patterns of module or class names to true or "
-        f"false, got {value!r}"
-    )
-
-
-Counts = Annotated[int | dict[str, int], PlainValidator(_counts)]
-
-
-class LrSchedule(Section):
-    """How the learning rate goes: up to `lr` in a straight line, then by `name` down to its last value."""
-
-    name: Literal["constant", "cosine", "linear"] = "constant"
-    warmup_steps: int = Field(10, ge=0)
-    final_share: Fraction = Field(0.0, description="share of lr that is left at the last step; not for constant")
-
-    @model_validator(mode="after")
-    def _used(self) -> LrSchedule:
-        if self.name == "constant" and "final_share" in self.model_fields_set:
-            raise ValueError("final_share is for cosine and linear; with name constant, lr stays as it is")
-        return self
-
-
-class Stage(Section):
+class Stage(Section, StageSettings, StageRuntime):
     """One stage of the curriculum: what it trains on, for how long, and from which weights it starts."""
 
     name: Name
     buckets: tuple[str, ...] = Field(min_length=1)
-    image_share: Fraction = Field(0.0, description="declared share of training that is images")
-    share_unit: Literal["samples", "tokens"] = Field(
-        "samples", description="what image_share is a share of: samples, or tokens (positions of the latents)"
-    )
-    mix: dict[str, Annotated[float, Field(gt=0)]] | None = Field(
-        None, description="weight of each bucket among those of its kind; null: its number of samples"
-    )
-    steps: int = Field(ge=1)
-    batch_size: Counts = Field(
-        4,
-        description="samples in a batch, over all processes; or for each video bucket, those in a batch with its "
-        "videos (for each image bucket, in a stage without videos)",
-    )
-    micro_batch: Counts | None = Field(
-        None, description="samples that one forward pass takes, or for each bucket; null: all. Changes no result"
-    )
     activation: Annotated[str | dict[str, bool], PlainValidator(_activation)] = Field(
         "auto",
         description="what is computed again instead of kept for the backward pass: a policy, or true or false by "
         "pattern of module or class names; auto: the cheapest policy that fits train.memory_gb. Changes no result",
     )
-    lr: float = Field(1e-3, gt=0)
-    schedule: LrSchedule = LrSchedule()
-    grad_clip: float = Field(1.0, gt=0)
-    ema_decay: float = Field(0.98, ge=0, lt=1)
+    lr: float = Field(1e-3, gt=0)  # of which a manifest may say 0, to measure a step that changes nothing
     start_from: Literal["ema", "raw"] = Field("ema", description="which weights of the stage before")
-    checkpoint_every: int = Field(100, ge=1)
 
     @field_validator("buckets")
     @classmethod
@@ -106,6 +62,24 @@ class Stage(Section):
     @classmethod
     def _mix_names(cls, value: dict[str, float] | None) -> dict[str, float] | None:
         return _by_name(value) if value is not None else None
+
+    @field_validator("batch_size", "micro_batch", mode="wrap")
+    @classmethod
+    def _counts(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            found = check(value)
+        except ValidationError:
+            raise ValueError(
+                f"must be a whole number of at least 1, or such a number for each bucket, got {value!r}"
+            ) from None
+        return _by_name(found) if isinstance(found, dict) else found
+
+    @field_validator("schedule")
+    @classmethod
+    def _used(cls, value: Schedule) -> Schedule:
+        if value.name == "constant" and "final_share" in value.model_fields_set:
+            raise ValueError("final_share is for cosine and linear; with name constant, lr stays as it is")
+        return value
 
     @model_validator(mode="after")
     def _share(self) -> Stage:
@@ -150,9 +124,7 @@ class Stage(Section):
     @property
     def settings(self) -> dict[str, Any]:
         """What changes the weights that come out, beside the training set and the weights before."""
-        return self.model_dump(
-            mode="json", exclude={"name", "buckets", "start_from", "checkpoint_every", "micro_batch", "activation"}
-        )
+        return self.model_dump(mode="json", include=set(StageSettings.model_fields))
 
     @property
     def deciding_buckets(self) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vid_assets.config import Policy
-from vid_assets.curation.policy import RULES, Failure, Rule
+from vid_assets.curation.metrics import RULES
+from vid_assets.curation.metrics.base import Rule
+from vid_assets.curation.policy import Failure, Policy
 from vid_assets.curation.tuning import Scored
 
 #: Percentiles that are shown of every metric.
@@ -51,9 +52,9 @@ def _propose(
     current = getattr(policy, rule.name)
     found = []
     for clip in clips:
-        value = clip.metrics.get(rule.metric)
+        value = clip.metrics.get(rule.metric.name)
         others = [failure for failure in failures[clip.clip_id] if failure.rule != rule.name]
-        if clip.kind in rule.kinds and value is not None and math.isfinite(value) and not others:
+        if clip.kind in rule.metric.kinds and value is not None and math.isfinite(value) and not others:
             found.append(value)
     if not found:
         return Proposal(rule, current, None, 0, 0, 0, ())

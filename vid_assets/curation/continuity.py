@@ -11,15 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vid_assets.curation.source import (
-    BLACK_FRAME,
-    CLIPPED_FRAME,
-    SHAKE_S,
-    SHAKE_TRIM,
-    Stretch,
-    runs,
-    windowed,
-)
+from vid_assets.curation.clip_arrays import ClipArrays, runs, windowed
+from vid_assets.curation.metrics.light import BLACK_FRAME, CLIPPED_FRAME
+from vid_assets.curation.metrics.motion import SHAKE_S, SHAKE_TRIM
 
 
 @dataclass(frozen=True)
@@ -61,34 +55,34 @@ _FLICKER = 3.0
 _SHAKE = 0.004
 
 
-def find_events(stretch: Stretch) -> list[Event]:
+def find_events(clip: ClipArrays) -> list[Event]:
     """Everything found inside a clip of video, ordered by start time, then kind."""
     found: list[Event] = []
     for events in (_cuts, _transitions, _freezes, _gaps, _levels, _flicker, _still, _shake):
-        found += events(stretch)
+        found += events(clip)
     return sorted(found, key=lambda event: (event.start_s, event.kind, event.end_s))
 
 
-def _event(kind: str, stretch: Stretch, first: int, stop: int, value: float) -> Event:
-    return Event(kind, float(stretch.edges[first]), float(stretch.edges[stop]), float(value))
+def _event(kind: str, clip: ClipArrays, first: int, stop: int, value: float) -> Event:
+    return Event(kind, float(clip.edges[first]), float(clip.edges[stop]), float(value))
 
 
-def _cuts(stretch: Stretch) -> Iterator[Event]:
-    for frame in np.flatnonzero(stretch.cuts >= 1).tolist():
-        yield _event("cut", stretch, frame, frame, stretch.cuts[frame])
+def _cuts(clip: ClipArrays) -> Iterator[Event]:
+    for frame in np.flatnonzero(clip.cuts >= 1).tolist():
+        yield _event("cut", clip, frame, frame, clip.cuts[frame])
 
 
-def _transitions(stretch: Stretch) -> Iterator[Event]:
-    start, known = stretch.frames.start, stretch.source.transitions
+def _transitions(clip: ClipArrays) -> Iterator[Event]:
+    start, known = clip.frames.start, clip.source.transitions
     for found in known[bisect_right(known, start, key=lambda one: one.end) :]:
-        if found.first >= stretch.frames.stop:
+        if found.first >= clip.frames.stop:
             return
-        first, stop = max(found.first, start) - start, min(found.end, stretch.frames.stop) - start
-        yield _event("transition", stretch, first, stop, stretch.edges[stop] - stretch.edges[first])
+        first, stop = max(found.first, start) - start, min(found.end, clip.frames.stop) - start
+        yield _event("transition", clip, first, stop, clip.edges[stop] - clip.edges[first])
 
 
-def _freezes(stretch: Stretch) -> Iterator[Event]:
-    edges, frozen = stretch.edges, runs(stretch.repeats)
+def _freezes(clip: ClipArrays) -> Iterator[Event]:
+    edges, frozen = clip.edges, runs(clip.repeats)
     groups: list[list[tuple[int, int]]] = []
     for run in frozen:
         if groups and edges[run[0]] - edges[groups[-1][-1][1]] < _CADENCE_S:
@@ -97,48 +91,48 @@ def _freezes(stretch: Stretch) -> Iterator[Event]:
             groups.append([run])
     for group in groups:
         longest = max(edges[stop] - edges[first] for first, stop in group)
-        yield _event("freeze", stretch, group[0][0], group[-1][1], longest)
+        yield _event("freeze", clip, group[0][0], group[-1][1], longest)
 
 
-def _gaps(stretch: Stretch) -> Iterator[Event]:
-    for frame in np.flatnonzero(stretch.steps > _GAP).tolist():
-        yield _event("gap", stretch, frame, frame + 1, stretch.steps[frame])
+def _gaps(clip: ClipArrays) -> Iterator[Event]:
+    for frame in np.flatnonzero(clip.steps > _GAP).tolist():
+        yield _event("gap", clip, frame, frame + 1, clip.steps[frame])
 
 
-def _levels(stretch: Stretch) -> Iterator[Event]:
-    for first, stop in runs(stretch.black >= BLACK_FRAME):
-        yield _event("black", stretch, first, stop, stretch.black[first:stop].mean())
-    for first, stop in runs(stretch.clipped > CLIPPED_FRAME):
-        yield _event("clipped", stretch, first, stop, stretch.clipped[first:stop].mean())
-    for first, stop in runs(stretch.column("proof", "corrupt") > 0):
-        yield _event("corrupt", stretch, first, stop, stop - first)
+def _levels(clip: ClipArrays) -> Iterator[Event]:
+    for first, stop in runs(clip.black >= BLACK_FRAME):
+        yield _event("black", clip, first, stop, clip.black[first:stop].mean())
+    for first, stop in runs(clip.clipped > CLIPPED_FRAME):
+        yield _event("clipped", clip, first, stop, clip.clipped[first:stop].mean())
+    for first, stop in runs(clip.column("proof", "corrupt") > 0):
+        yield _event("corrupt", clip, first, stop, stop - first)
 
 
-def _flicker(stretch: Stretch) -> Iterator[Event]:
+def _flicker(clip: ClipArrays) -> Iterator[Event]:
     """Stretches in which luma turns round again and again; each turn is as large as the smaller step beside it."""
-    steps = np.diff(stretch.luma)
+    steps = np.diff(clip.luma)
     if len(steps) < 2:
         return
     turn = np.where(steps[1:] * steps[:-1] < 0, np.minimum(np.abs(steps[1:]), np.abs(steps[:-1])), 0.0)
     turns = np.flatnonzero(turn >= _TURN_LUMA) + 1
-    apart = np.flatnonzero(np.diff(stretch.times[turns]) > _TURN_GAP_S) + 1
+    apart = np.flatnonzero(np.diff(clip.times[turns]) > _TURN_GAP_S) + 1
     for group in np.split(turns, apart):
         if len(group) >= _TURNS and turn[group - 1].mean() >= _FLICKER:
-            yield _event("flicker", stretch, group[0], group[-1] + 1, turn[group - 1].mean())
+            yield _event("flicker", clip, group[0], group[-1] + 1, turn[group - 1].mean())
 
 
-def _still(stretch: Stretch) -> Iterator[Event]:
+def _still(clip: ClipArrays) -> Iterator[Event]:
     """Stretches without motion; what lies before the first or after the last pair of frames goes with that pair."""
-    since, until, mean, _ = stretch.flow
-    edges = stretch.edges
-    for first, stop in runs(stretch.still):
+    since, until, mean, _ = clip.flow
+    edges = clip.edges
+    for first, stop in runs(clip.still):
         start = edges[0] if first == 0 else since[first]
         end = edges[-1] if stop == len(mean) else until[stop - 1]
         yield Event("still", float(start), float(end), float(mean[first:stop].mean()))
 
 
-def _shake(stretch: Stretch) -> Iterator[Event]:
-    times, off = stretch.shake
+def _shake(clip: ClipArrays) -> Iterator[Event]:
+    times, off = clip.shake
     if len(off) < 2:
         return
     step = float(np.median(np.diff(times)))
@@ -148,6 +142,6 @@ def _shake(stretch: Stretch) -> Iterator[Event]:
     for first in np.flatnonzero(strength > _SHAKE).tolist():
         shaky[first : first + length] = True
     for first, stop in runs(shaky):
-        start = stretch.edges[0] if first == 0 else times[first]
-        end = stretch.edges[-1] if stop == len(off) else times[stop]
+        start = clip.edges[0] if first == 0 else times[first]
+        end = clip.edges[-1] if stop == len(off) else times[stop]
         yield Event("shake", float(start), float(end), float(off[first:stop].mean()))

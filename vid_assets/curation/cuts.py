@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vid_assets.config import Shots
 from vid_assets.curation.groups import GroupStats
 from vid_assets.curation.miniatures import best_alignment, distance, inside_bars, unpack
+from vid_assets.curation.settings import Shots
 
 #: A ratio where everything around a frame stands still; the value that AdaptiveDetector gives it.
 _RATIO_LIMIT = 255.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import ChainMap
 from dataclasses import dataclass, field
 
-from vid_assets.config import Shots
+from vid_assets.curation.settings import Shots
 
 #: Long side of the picture that all measures but sharpness read, in pixels. Smaller sources keep their size.
 LONG_SIDE = 320

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from vid_assets.config import Shots
 from vid_assets.curation.cuts import as_array, cut_strength, signals
 from vid_assets.curation.groups import GroupStats
+from vid_assets.curation.settings import Shots
 from vid_assets.curation.transitions import Boundary, find_boundaries
 
 SHOTS_VERSION = "2"

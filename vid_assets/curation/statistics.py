@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vid_assets.config import Decoding
 from vid_assets.curation.groups import ALL_GROUPS, GroupStats
 from vid_assets.curation.lanes import Lanes
 from vid_assets.curation.measures import MEASURES, Measure
@@ -20,6 +19,7 @@ from vid_assets.footage.checksums import Checked, check_clusters
 from vid_assets.footage.geometry import orientation
 from vid_assets.footage.isolation import UnfinishedError, claimed_seconds, isolated
 from vid_assets.footage.reader import DecodeError, VideoReader
+from vid_assets.footage.settings import Decoding
 from vid_assets.footage.stills import read_image
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vid_assets.config import Shots
 from vid_assets.curation.cuts import Signals, cut_strength, in_whip_pan, signals
 from vid_assets.curation.groups import GroupStats
 from vid_assets.curation.miniatures import best_alignment, distance
+from vid_assets.curation.settings import Shots
 
 #: A plain picture deviates less than this from its mean colour (mean absolute, 0-255).
 _PLAIN = 2.0

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from model.errors import UserError
 from vid_assets.curation.groups import GroupStats
 from vid_assets.curation.transitions import Boundary
 
@@ -25,7 +26,7 @@ _MARGIN = (_WINDOW - _STEP) // 2
 _CUT_FRAMES = 2
 
 
-class MissingExtraError(RuntimeError):
+class MissingExtraError(UserError, RuntimeError):
     """A package of an optional extra is not installed; the message names the command that installs it."""
 
 

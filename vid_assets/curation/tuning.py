@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from vid_assets.config import Policy
-from vid_assets.curation.policy import Failure, judge
+from vid_assets.curation.policy import Failure, Policy, judge
 
 #: The reason of a clip that passes every rule and loses to a better copy.
 DUPLICATE = "duplicate"
@@ -15,7 +14,7 @@ DUPLICATE = "duplicate"
 
 @dataclass(frozen=True)
 class Scored:
-    """A clip with all its metrics (`scores.METRICS`); `length_s` is 0 for a still."""
+    """A clip with all its metrics (`metrics.METRICS`); `length_s` is 0 for a still."""
 
     clip_id: str
     video_id: str

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vid_assets.demo import edits, encode, scenes
+from vid_assets.demo.drawing import FPS, FRAMES, SIZE
 
 #: To be raised by hand whenever a rendered file or a label changes; a folder of another version is rendered anew.
 VERSION = 1
@@ -144,8 +145,8 @@ def _broken_files() -> list[Entry]:
 
 def _late_files() -> list[Entry]:
     smaller = (368, 276)
-    copy = Label("43_gears_copy.mp4", "video", "the same bytes as 06_gears.mp4", True, *scenes.SIZE, scenes.FRAMES,
-                 scenes.FPS, duplicate_of="06_gears.mp4", duplicate_kind="exact")  # fmt: skip
+    copy = Label("43_gears_copy.mp4", "video", "the same bytes as 06_gears.mp4", True, *SIZE, FRAMES,
+                 FPS, duplicate_of="06_gears.mp4", duplicate_kind="exact")  # fmt: skip
     return [
         _video("40_toys_later.mp4", "patterned toys on a green cloth", lambda: scenes.moving_shapes(3), caption=True),
         _video("41_leaves_later.mp4", "leaves sway down between trees", lambda: scenes.falling_leaves(5), caption=True),
@@ -161,8 +162,8 @@ def _video(
     what: str,
     shot: Callable[[], Iterator[np.ndarray]],
     *,
-    size: tuple[int, int] = scenes.SIZE,
-    frames: int = scenes.FRAMES,
+    size: tuple[int, int] = SIZE,
+    frames: int = FRAMES,
     caption: bool = False,
     codec: str = "h264",
     crf: int = 23,
@@ -171,10 +172,10 @@ def _video(
 ) -> Entry:
     """A video of the frames that `shot()` gives; `then` breaks the finished file, `facts` go into the label."""
     good = not facts.get("defects")
-    label = Label(file, "video", what, good, *size, frames, scenes.FPS, what if caption else None, **facts)
+    label = Label(file, "video", what, good, *size, frames, FPS, what if caption else None, **facts)
 
     def write(path: Path) -> None:
-        written = encode.write_video(path, shot(), scenes.FPS, codec, crf)
+        written = encode.write_video(path, shot(), FPS, codec, crf)
         if written != frames:
             raise RuntimeError(f"{file}: the label says {frames} frames, rendered were {written}")
         if then:

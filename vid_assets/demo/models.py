@@ -16,7 +16,7 @@ def missing(folder: Path) -> bool:
 
 def make(folder: Path) -> None:
     """Write the VAE and the text encoder that are missing, each as one atomic folder."""
-    from model.tiny import save_tiny_text_encoder, save_tiny_vae
+    from model.tiny.models import save_tiny_text_encoder, save_tiny_vae
 
     if not (folder / "tiny-vae" / "config.json").is_file():
         save_tiny_vae(folder / "tiny-vae", seed=0)

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vid_assets.config_file import PRESETS, home
-from vid_assets.launching import CURATION, Launch
+from vid_assets.assets.train.facts import Trained
+from vid_assets.assets.train.names import CHECKPOINT
+from vid_assets.config.file import PRESETS, home
+from vid_assets.orchestration.launching import Launch, steps
 
 _RUN_ID = re.compile(r"__ASSET_JOB - ([0-9a-f-]{36}) -")
 
@@ -73,19 +75,17 @@ def _prepare(folder: Path) -> None:
 
 def _launches() -> Iterator[Launch]:
     """The chain in few launches, as each costs seconds. The last batch waits for none and goes through in one run."""
-    from vid_assets.config_file import load_config
+    from vid_assets.config.file import load_config
 
-    yield Launch(("source_files",))
+    scan, curation, gathered, encoding, *curriculum = steps(load_config())
+    yield Launch(scan)
     *earlier, last = _batches()
     for batch in earlier:
-        yield Launch(CURATION, batch)
-    yield Launch((*CURATION, "duplicates", "vae", "latents"), last)
+        yield Launch(curation, batch)
+    yield Launch((*curation, *gathered, *encoding), last)
     for batch in earlier:
-        yield Launch(("latents",), batch)
-    stages = [stage.name for stage in load_config().stages]
-    yield Launch(
-        tuple(f"{what}/{name}" for name in stages for what in ("training_set", "checkpoint", "evaluation")), "tiny"
-    )
+        yield Launch(encoding, batch)
+    yield Launch(tuple(name for names in curriculum for name in names), "tiny")
 
 
 def _batches() -> list[str]:
@@ -133,16 +133,17 @@ def _report(folder: Path, done: list[Done], preparing: float, running: float) ->
             f"{facts['seconds']:7.2f}"
         )
     computed = sum(one.facts["misses"] for one in done)
-    work = sum(one.facts["seconds"] - one.facts["import_seconds"] for one in done)
+    work = sum(one.facts["seconds"] for one in done)
     print(f"\nrows computed: {computed}" + (" (everything came from the cache)" if not computed else ""))
     total, overhead = preparing + running, running - work
     print(
         f"{total:.0f} s: {preparing:.0f} s to render footage and make models, {work:.0f} s of work in the assets, "
-        f"{overhead:.0f} s ({overhead / total:.0%}) of orchestration and imports"
+        f"{overhead:.0f} s ({overhead / total:.0%}) of orchestration"
     )
     for one in done:
-        start, end = (one.facts.get(name) for name in ("held-out loss at the start", "held-out loss"))
-        if one.asset.startswith("checkpoint/") and start and end:
+        trained = Trained.read(one.facts)
+        start, end = trained.heldout_start, trained.heldout
+        if one.asset.startswith(f"{CHECKPOINT}/") and start and end:
             print(f"{one.asset}: held-out loss {start:.3f} -> {end:.3f} ({end / start - 1:+.0%})")
     videos = sorted((folder / "evaluations").rglob("video-*.mp4"))
     sheets = sorted((folder / "views").rglob("*.jpg"))

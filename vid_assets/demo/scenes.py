@@ -11,26 +11,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from vid_assets.demo.drawing import FPS, FRAMES, SIZE
 from vid_assets.demo.indoors import aquarium, gears, moving_shapes, orbits
 from vid_assets.demo.outdoors import aerial, balloons, falling_leaves, mountain_pan, regatta, road_trip
-
-__all__ = [
-    "FPS",
-    "FRAMES",
-    "SCENES",
-    "SIZE",
-    "aerial",
-    "aquarium",
-    "balloons",
-    "falling_leaves",
-    "gears",
-    "mountain_pan",
-    "moving_shapes",
-    "orbits",
-    "regatta",
-    "road_trip",
-]
 
 Scene = Callable[..., Iterator[np.ndarray]]
 

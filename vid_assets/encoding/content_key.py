@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from vid_assets.digests import digest
 from vid_assets.encoding.windows import Window
 from vid_assets.footage.decode import frames_on_screen
-from vid_assets.store.state import digest
 
 #: Bumped by hand when the same parts give other latents: sampling of frames, resize and crop, what is stored.
 LATENTS_VERSION = "2"

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from model.errors import first_line
 from vid_assets.encoding.content_key import LatentParts
 from vid_assets.encoding.transform import fit_frames
 from vid_assets.encoding.windows import Window
-from vid_assets.errors import one_line
-from vid_assets.footage.decode import DecodeError, Route, frames_on_screen, read_image, stream_frames
+from vid_assets.footage.decode import Route, frames_on_screen, stream_frames
 from vid_assets.footage.opening import opened, refuse_changed
+from vid_assets.footage.reader import DecodeError
+from vid_assets.footage.stills import read_image
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def decoded(tasks: Sequence[Task]) -> Iterator[Decoded]:
                 done.add(id(task))
                 yield task, frames
     except (DecodeError, OSError) as error:
-        reason = _undecodable(error) if isinstance(error, DecodeError) else f"cannot be read: {one_line(error)}"
+        reason = _undecodable(error) if isinstance(error, DecodeError) else f"cannot be read: {first_line(error)}"
         for task in tasks:
             if id(task) not in done:
                 yield task, f"{source['uri']} {reason}" if isinstance(error, OSError) else reason
@@ -133,4 +135,4 @@ def _windows(path: str, tasks: Sequence[Task]) -> Iterator[Decoded]:
 
 
 def _undecodable(error: DecodeError) -> str:
-    return f"cannot be decoded: {one_line(error)}"
+    return f"cannot be decoded: {first_line(error)}"

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from model.errors import UserError
 
-class VaeNotLoadedError(Exception):
+
+class VaeNotLoadedError(UserError):
     """The VAE cannot be loaded as it is configured. No RuntimeError: those are of the frames that are encoded."""
 
 
@@ -19,7 +21,7 @@ class LazyVae:
     """A VAE that is described here and loaded later. It travels to another process as long as it is not loaded.
 
     `threads` are torch's, for all that the process computes; None leaves torch's choice. The others are arguments of
-    `model.vae.load_vae`.
+    `model.vaes.backend.load_vae`.
     """
 
     folder: str
@@ -32,7 +34,7 @@ class LazyVae:
 
     @cached_property
     def _vae(self) -> Any:
-        from model.vae import load_vae
+        from model.vaes.backend import load_vae
 
         if self.threads:
             import torch
@@ -47,7 +49,7 @@ class LazyVae:
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """uint8 frames (B, F, H, W, 3) as float32 moments (B, 2C, f, h, w), mean first."""
-        from model.vae import encode
+        from model.vaes.backend import encode
 
         return encode(self._vae, frames, self.family)
 
@@ -55,7 +57,8 @@ class LazyVae:
         """uint8 frames (F, H, W, 3) of the mean of one stored latent, (2C, f, h, w) moments or (C, f, h, w) mean."""
         import torch
 
-        from model.vae import decode, normalisation, sample_and_normalise
+        from model.vaes import normalisation
+        from model.vaes.backend import decode, sample_and_normalise
 
         how = normalisation(self.folder, self.family)
         normalised = sample_and_normalise(torch.from_numpy(latent), how)

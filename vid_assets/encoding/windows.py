@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vid_assets.config import Bucket
 from vid_assets.curation.continuity import Event
+from vid_assets.encoding.settings import Bucket
 from vid_assets.footage.decode import frames_on_screen
 
 #: Bumped by hand when other windows are planned. Not in the key of a latent: the key says which frames it is made of.
@@ -55,7 +55,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClipWindows:
     """The windows of one clip, and where it has none. What is left over behind the last window is not listed."""
 
     windows: list[Window] = field(default_factory=list)
@@ -73,7 +73,7 @@ def plan_windows(
     events: Iterable[Event] = (),
     motion_share_min: float | None = None,
     first_frame: bool = False,
-) -> Plan:
+) -> ClipWindows:
     """The windows of one clip of `width` x `height` pixels (after any crop) in all buckets that it fills.
 
     `times_s` are the presentation times of all frames of the source, ascending; with them a window that would take
@@ -82,7 +82,7 @@ def plan_windows(
     video clip's first coherent stretch begins fills the image buckets too: it is encoded on its own, which every
     family can do, also those whose still is not the first latent of a video.
     """
-    plan = Plan()
+    plan = ClipWindows()
     events, times = list(events), np.asarray(times_s, dtype=np.float64)
     if first_frame and kind == "video" and (stretches := _stretches(start_s, end_s, events)):
         images = nearest_aspects(width, height, [bucket for bucket in buckets if bucket.kind == "image"])
@@ -96,7 +96,7 @@ def plan_windows(
 
 
 def _fill(
-    plan: Plan,
+    plan: ClipWindows,
     bucket: Bucket,
     start_s: float,
     end_s: float,
@@ -165,7 +165,7 @@ def _stands_still(start_s: float, end_s: float, events: Iterable[Event], share_m
     return f"motion in less than {share_min:.0%} of the time" if moving < share_min - _CLOCK else None
 
 
-def _leave_out(plan: Plan, stretch: LeftOut) -> None:
+def _leave_out(plan: ClipWindows, stretch: LeftOut) -> None:
     """Add a stretch, as one with that before it where they touch and have the same reason."""
     last = plan.left_out[-1] if plan.left_out else None
     if (

@@ -1,46 +1,25 @@
 """Chosen frames of a source, upright, by time. Belongs here: serving frames, by decord where the proof allows it.
 
-The pass over a whole stream is in `reader`, stills are in `stills`; what callers need of both can be had from here.
+The pass over a whole stream is in `reader`, stills are in `stills`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from model.errors import first_line
 from vid_assets.footage.clock import has_times, on_clock
 from vid_assets.footage.geometry import displayed, square_size
-from vid_assets.footage.reader import (
-    DecodedFrame,
-    DecodeError,
-    VideoReader,
-    demux,
-    frame_times,
-    open_container,
-)
-from vid_assets.footage.stills import read_image
+from vid_assets.footage.reader import DecodeError, demux, open_container
 
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
-
-__all__ = [
-    "DecodeError",
-    "DecodedFrame",
-    "VideoReader",
-    "decoder_route",
-    "decoder_version",
-    "frame_times",
-    "frames_on_screen",
-    "read_frames",
-    "read_image",
-    "stream_frames",
-]
 
 Route = Literal["decord", "pyav"]
 
@@ -86,48 +65,16 @@ def decoder_version(route: Route) -> str:
     return f"pyav {av.__version__} libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 
 
-def read_frames(
-    path: str,
-    video: Mapping[str, Any],
-    times_s: Sequence[float],
-    route: Route,
-    timestamps: Sequence[float] | None = None,
-) -> np.ndarray:
-    """The frames on screen at `times_s`: (N, H, W, 3) uint8 RGB, in the order of `times_s`.
-
-    Pictures are upright, not mirrored and have square pixels: `height` x `width` of `video`, which is a row of the
-    table `videos` or `vars(probe)`. On screen at t is the last frame with a timestamp of at most t +
-    `TIME_TOLERANCE_S`. `timestamps` are the times of all frames, ascending, as the proof found them; without them the
-    file is decoded once to find them. Both routes give the same picture.
-    Raises `DecodeError` when a time lies before the first frame, or a frame cannot be decoded.
-    """
-    path = os.fspath(path)
-    times = np.asarray(frame_times(path, video["stream_index"]) if timestamps is None else timestamps, dtype=np.float64)
-    wanted = frames_on_screen(times, times_s)
-    if len(wanted) and wanted.min() < 0:
-        first = f"the first frame is at {times[0]:.3f} s" if len(times) else "no frame can be decoded"
-        raise DecodeError(path, f"nothing is on screen at {min(times_s):.3f} s; {first}")
-    if not len(wanted):
-        return np.zeros((0, video["height"], video["width"], 3), np.uint8)
-    numbers, inverse = np.unique(wanted, return_inverse=True)
-    images = []
-    for _, found in stream_frames(path, video, numbers.tolist(), times, route):
-        if isinstance(found, DecodeError):
-            raise found
-        images.append(found)
-    if len({image.shape for image in images}) > 1:
-        raise DecodeError(path, "the picture size changes within the file")
-    return np.stack(images)[inverse]
-
-
 def stream_frames(
     path: str, video: Mapping[str, Any], numbers: Iterable[int], times: np.ndarray, route: Route
 ) -> Iterator[tuple[int, np.ndarray | DecodeError]]:
     """The frames with the given `numbers` (ascending, each once), in that order, with their numbers; decoded once.
 
-    Pictures are as those of `read_frames`; `times` are those of all frames. A frame that cannot be decoded comes as its
-    error, and the others go on. `numbers` is drawn from little by little, so that a caller may drop what it no longer
-    needs; some 16 MB of pictures are held at a time. Raises `DecodeError` when no frame of the file can be had.
+    Pictures are (H, W, 3) uint8 RGB, upright, not mirrored and of square pixels: `height` x `width` of `video`, which
+    is a row of the table `videos` or `vars(probe)`. Both routes give the same picture. `times` are those of all frames,
+    ascending, as the proof found them. A frame that cannot be decoded comes as its error, and the others go on.
+    `numbers` is drawn from little by little, so that a caller may drop what it no longer needs; some 16 MB of pictures
+    are held at a time. Raises `DecodeError` when no frame of the file can be had.
     """
     if route == "decord":
         return _stream_decord(path, video, iter(numbers), times)
@@ -174,7 +121,7 @@ def _one_of_decord(path: str, reader: Any, number: int) -> np.ndarray | DecodeEr
 
 
 def _unreadable_by_decord(path: str, error: Exception) -> DecodeError:
-    return DecodeError(path, f"decord cannot read it: {str(error).splitlines()[0]}")
+    return DecodeError(path, f"decord cannot read it: {first_line(error)}")
 
 
 def _shown_by_decord(path: str, image: np.ndarray, video: Mapping[str, Any]) -> np.ndarray:

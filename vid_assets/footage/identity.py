@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
-
 _CHUNK = 8 << 20
 
 
 def file_hash(uri: str) -> str:
     """SHA-256 (hex) of the bytes of a file. Raises OSError where it cannot be read."""
+    import fsspec
+
     sha = hashlib.sha256()
     with fsspec.open(uri, "rb") as file:
         while chunk := file.read(_CHUNK):
@@ -29,6 +29,8 @@ def unreadable_id(content: str | None, uri: str) -> str:
 
 def read_text(uri: str) -> str:
     """The text of a small file (UTF-8). Raises OSError, UnicodeDecodeError."""
+    import fsspec
+
     with fsspec.open(uri, "rb") as file:
         return file.read().decode("utf-8-sig")
 
@@ -39,6 +41,8 @@ def local_copy(uri: str) -> Iterator[str]:
     if "://" not in uri:
         yield uri
         return
+    import fsspec
+
     with tempfile.TemporaryDirectory(prefix="vid-assets-") as folder:
         target = Path(folder) / Path(uri).name
         with fsspec.open(uri, "rb") as source, target.open("wb") as file:

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vid_assets.config import Decoding
+from vid_assets.footage.settings import Decoding
 from vid_assets.footage.worker import END_OF_OUTPUT
 
 Result = TypeVar("Result")

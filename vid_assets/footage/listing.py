@@ -12,12 +12,14 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
-from vid_assets.config import Source
+from model.errors import UserError
+from vid_assets.footage.settings import SourceFolder
 from vid_assets.footage.sidecars import BESIDE, PROMPTS, Listing, listings_of, path_of, read_listing
+
+if TYPE_CHECKING:
+    from fsspec.implementations.local import LocalFileSystem
 
 #: Files that are never footage: what an operating system, an editor or a data set's own documentation leaves.
 _NOT_FOOTAGE = {
@@ -38,7 +40,7 @@ _NOT_FOOTAGE = {
 }
 
 
-class ListingError(RuntimeError):
+class ListingError(UserError, RuntimeError):
     """A source could not be listed; the message says which one and why."""
 
 
@@ -71,7 +73,7 @@ class FoundFiles(list[FoundFile]):
         self.strays = strays
 
 
-def list_sources(sources: Iterable[Source]) -> FoundFiles:
+def list_sources(sources: Iterable[SourceFolder]) -> FoundFiles:
     """Every footage file of `sources`, once, in order of uri. Raises `ListingError`."""
     found: dict[str, FoundFile] = {}
     named: dict[str, set[str]] = {}
@@ -85,7 +87,10 @@ def list_sources(sources: Iterable[Source]) -> FoundFiles:
     return FoundFiles((found[uri] for uri in sorted(found)), strays)
 
 
-def _list_one(source: Source) -> tuple[list[FoundFile], list[Listing]]:
+def _list_one(source: SourceFolder) -> tuple[list[FoundFile], list[Listing]]:
+    import fsspec
+    from fsspec.implementations.local import LocalFileSystem
+
     try:
         fs, root = fsspec.core.url_to_fs(source.uri)
         if not fs.isdir(root):
@@ -124,7 +129,7 @@ def _list_one(source: Source) -> tuple[list[FoundFile], list[Listing]]:
     return found, [listing for above in listings.values() for listing in above]
 
 
-def _walk(fs: LocalFileSystem, root: str, source: Source) -> dict:
+def _walk(fs: LocalFileSystem, root: str, source: SourceFolder) -> dict:
     """What `fs.find` gives, but a folder that cannot be read is an error: to `find` it is empty, its files removed."""
     files, folders = {}, [root]
     while folders:
@@ -170,11 +175,11 @@ def _require_text(path: str) -> None:
         ) from None
 
 
-def _included(name: str, source: Source) -> bool:
+def _included(name: str, source: SourceFolder) -> bool:
     return any(_matches(name, pattern) for pattern in source.include) and not _excluded(name, source)
 
 
-def _excluded(name: str, source: Source) -> bool:
+def _excluded(name: str, source: SourceFolder) -> bool:
     return any(_matches(name, pattern) for pattern in source.exclude)
 
 
@@ -250,6 +255,8 @@ def _uri(fs: object, path: str) -> str:
 
 def version_now(uri: str) -> str:
     """The version of one file as a listing would show it: size and etag. Raises OSError where it is gone."""
+    import fsspec
+
     fs, path = fsspec.core.url_to_fs(uri)
     fs.invalidate_cache()
     info = fs.info(path)

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vid_assets.config import Batching
+from model.errors import UserError
 from vid_assets.footage.identity import unreadable_id
 from vid_assets.footage.listing import FoundFile
+from vid_assets.footage.settings import Batching
 
 Row = dict[str, Any]
 
 
-class ShrunkListingError(RuntimeError):
+class ShrunkListingError(UserError, RuntimeError):
     """More than half of the known files are gone; the listing is refused unless it is confirmed."""
 
 
@@ -33,11 +34,6 @@ class Membership:
     recaptioned: list[str] = field(default_factory=list)
     renamed: list[tuple[str, str]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
-
-    @property
-    def anything(self) -> bool:
-        """Whether there is something to write."""
-        return bool(self.rows)
 
 
 def file_version(row: Mapping[str, Any]) -> str:

@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from model.errors import UserError
 from vid_assets.footage.identity import local_copy
 from vid_assets.footage.listing import version_now
 from vid_assets.footage.membership import seen_version
 
 
-class ChangedSinceScanError(RuntimeError):
+class ChangedSinceScanError(UserError, RuntimeError):
     """A file is not the one that was hashed; what would be made from it would carry another content's name."""
 
 

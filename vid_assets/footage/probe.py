@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
-from vid_assets.config import Decoding
 from vid_assets.footage.clock import has_times, is_raw, raw_rate
 from vid_assets.footage.geometry import orientation, square_size
 from vid_assets.footage.isolation import UnfinishedError, isolated
 from vid_assets.footage.reader import open_container
+from vid_assets.footage.settings import Decoding
 from vid_assets.footage.stills import heif_is_installed, is_heif, still_header
 
 if TYPE_CHECKING:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from vid_assets.footage.clock import has_times, on_clock
-from vid_assets.footage.geometry import upright
 from vid_assets.footage.heartbeat import beat
 
 if TYPE_CHECKING:
@@ -25,16 +21,6 @@ class DecodeError(ValueError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.reason = reason
-
-
-@dataclass
-class DecodedFrame:
-    """One frame: number in presentation order, seconds on the file's clock, upright RGB (H, W, 3) uint8."""
-
-    index: int
-    time_s: float
-    image: np.ndarray
-    is_corrupt: bool
 
 
 def open_container(path: str) -> InputContainer:
@@ -54,16 +40,15 @@ def demux(container: InputContainer, stream: av.VideoStream) -> Iterator[av.Pack
 class VideoReader:
     """All frames of one stream in presentation order, in one pass that survives damage.
 
-    Iterate once; afterwards `packets`, `discarded` (packets that the container says not to show), `packet_errors`
-    (packets that were flagged, or that the decoder refused), `error_times` (their times in seconds, where known),
-    `packet_hash` (SHA-256, hex, over the payloads of the stream's packets) and `error` (the first failure, or None)
-    hold, and `sizes_of` gives the bytes of frames.
+    Take `av_frames` once; afterwards `packets`, `discarded` (packets that the container says not to show),
+    `packet_errors` (packets that were flagged, or that the decoder refused), `error_times` (their times in seconds,
+    where known), `packet_hash` (SHA-256, hex, over the payloads of the stream's packets) and `error` (the first
+    failure, or None) hold, and `sizes_of` gives the bytes of frames.
     """
 
-    def __init__(self, path: str, stream_index: int, rotation: int = 0, mirrored: bool = False) -> None:
+    def __init__(self, path: str, stream_index: int) -> None:
         self.path = path
         self.stream_index = stream_index
-        self.rotation, self.mirrored = rotation, mirrored
         self.packets = 0
         self.discarded = 0
         self.packet_errors = 0
@@ -128,13 +113,6 @@ class VideoReader:
             return [self._size_at.get(stamp) for stamp in stamps]
         return [self._sizes[index] if index < len(self._sizes) else None for index in range(len(stamps))]
 
-    def __iter__(self) -> Iterator[DecodedFrame]:
-        for index, frame in enumerate(self.av_frames()):
-            if frame.time is None:
-                raise DecodeError(self.path, f"frame {index} has no presentation time")
-            image = upright(frame.to_ndarray(format="rgb24"), self.rotation, self.mirrored)
-            yield DecodedFrame(index, frame.time, image, frame.is_corrupt)
-
     def _packets(self, container: InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
         """Packets up to the end, or to where the container cannot be read on; then one that empties the decoder."""
         import av
@@ -161,8 +139,3 @@ class VideoReader:
         stamp = None if packet is None else packet.dts if packet.pts is None else packet.pts
         if packet is not None and stamp is not None:
             self.error_times.append(float(stamp * packet.time_base))
-
-
-def frame_times(path: str, stream_index: int) -> list[float]:
-    """Presentation times in seconds of all frames that decode, ascending. Decodes the file once."""
-    return sorted(frame.time for frame in VideoReader(path, stream_index).av_frames() if frame.time is not None)

@@ -39,7 +39,7 @@ class SidecarError(ValueError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListingEntry:
     """What a listing says of one file: a caption, "" for explicitly none, None where it says nothing; or an error."""
 
     caption: str | None
@@ -52,12 +52,12 @@ class Listing:
     """A file with the captions of many, by their path; `problems` are lines that may be of any of them."""
 
     uri: str
-    entries: dict[str, list[Entry]] = field(default_factory=dict)
+    entries: dict[str, list[ListingEntry]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
-    def about(self, path: str) -> list[Entry]:
+    def about(self, path: str) -> list[ListingEntry]:
         """What concerns one file below the listing's folder: its entries; without any, what could not be read."""
-        return self.entries.get(path) or [Entry(None, 0, problem) for problem in self.problems[:3]]
+        return self.entries.get(path) or [ListingEntry(None, 0, problem) for problem in self.problems[:3]]
 
     def version(self, path: str) -> str | None:
         """Changes when what the listing says of one file does, wherever it stands; None where it says nothing."""
@@ -227,9 +227,9 @@ def _add(listing: Listing, line: int, record: Any) -> None:
         return
     path = posixpath.normpath(posixpath.join(posixpath.dirname(path_of(listing.uri)), path_of(name.strip())))
     try:
-        entry = Entry(_value(record), line)
+        entry = ListingEntry(_value(record), line)
     except SidecarError as error:
-        entry = Entry(None, line, f"{where}{error}")
+        entry = ListingEntry(None, line, f"{where}{error}")
     listing.entries.setdefault(path, []).append(entry)
 
 

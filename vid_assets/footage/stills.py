@@ -9,12 +9,15 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from vid_assets.footage.geometry import EXIF_ORIENTATION
 from vid_assets.footage.reader import DecodeError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 #: Stills that Pillow reads, by content. An animation in one of these containers is a video.
 STILL_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -86,6 +89,8 @@ def read_image(path: str) -> np.ndarray:
 
     16-bit samples are scaled to 8 bits; transparency is shown on black. Raises `DecodeError` when it cannot be read.
     """
+    from PIL import Image, ImageOps
+
     try:
         with _open(path) as opened:
             image = ImageOps.exif_transpose(opened)
@@ -103,6 +108,8 @@ def read_image(path: str) -> np.ndarray:
 @contextlib.contextmanager
 def _open(path: str) -> Iterator[Image.Image]:
     """Open by content. Pillow's own limit of pixels is off (ours is `decoding.max_pixels`), its warnings are logged."""
+    from PIL import Image
+
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     formats = (*STILL_FORMATS, "HEIF") if _looks_like_heif(path) and heif_is_installed() else STILL_FORMATS
     try:

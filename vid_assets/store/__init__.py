@@ -1,1 +1,1 @@
-"""The store: LanceDB tables with their schemas, row and partition caching, and stage states beside the data."""
+"""The store: LanceDB tables with their schemas, row and partition caching, and the states of assets beside the data."""

@@ -8,14 +8,14 @@ run finds no state, and the rows that were flushed.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vid_assets.digests import digest
 from vid_assets.store.schemas import table_spec
-from vid_assets.store.state import Fingerprint, StageState, StateFolder, digest
-from vid_assets.store.tables import Row, Store, content_hashes, one_of
+from vid_assets.store.state import AssetState, Fingerprint, StateFolder
+from vid_assets.store.tables import Row, Store, content_hashes
 
 #: The one reason to run again that makes nothing stale: what is there stands, what failed may succeed now.
 RETRY = "rows that failed are tried again"
@@ -44,7 +44,6 @@ class Outcome:
 
     hit: bool
     output: Output
-    seconds: float
     reasons: tuple[str, ...] = ()
 
 
@@ -54,29 +53,36 @@ def run_cached(
     partition: str | None,
     fingerprint: Callable[[], Fingerprint],
     compute: Callable[[], Output],
-    verify: Callable[[StageState], str | None],
+    verify: Callable[[AssetState], str | None],
     force: bool = False,
     failed_checks: Callable[[Output], Iterable[str]] = lambda output: (),
+    adopted: Collection[str] = (),
+    settled: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
     """Run `compute` unless the stored state says that its output is what it would produce.
 
     `verify` looks at the output itself and returns its present digest, None where it is gone. `failed_checks` names
-    the blocking checks that a new output fails.
+    the blocking checks that a new output fails. `adopted` are inputs that an earlier release did not record: its
+    output stands, and they are recorded from now on. `settled` is told of the outcome, sealed or up to date, while
+    the partition is still locked: what it looks at cannot change or go meanwhile.
     """
-    started = time.monotonic()
     with states.lock(asset, partition):
         current = fingerprint()
         state = states.read(asset, partition)
-        reasons = why_stale(state, current, verify, force)
+        reasons = why_stale(state, current, verify, force, adopted)
         if state is not None and not reasons:
+            if not set(adopted) <= state.fingerprint.inputs.keys():
+                states.write(replace(state, fingerprint=current))
             facts = state.facts
             output = Output(state.data_version, state.output_digest, facts["rows"], 0, facts["rows"], facts=facts)
-            return Outcome(True, output, time.monotonic() - started)
+            outcome = Outcome(True, output)
+            settled(outcome)
+            return outcome
         states.remove(asset, partition)
         output = compute()
         output.facts["rows"] = output.rows
         states.write(
-            StageState(
+            AssetState(
                 asset,
                 partition,
                 current,
@@ -87,21 +93,24 @@ def run_cached(
                 output.facts,
             )
         )
-    return Outcome(False, output, time.monotonic() - started, tuple(reasons))
+        outcome = Outcome(False, output, tuple(reasons))
+        settled(outcome)
+    return outcome
 
 
 def why_stale(
-    state: StageState | None,
+    state: AssetState | None,
     fingerprint: Fingerprint,
-    verify: Callable[[StageState], str | None],
+    verify: Callable[[AssetState], str | None],
     force: bool = False,
+    adopted: Collection[str] = (),
 ) -> list[str]:
     """The reasons why an asset partition must be computed; none where its output is up to date."""
     if force:
         return ["forced"]
     if state is None:
         return ["never finished"]
-    reasons = fingerprint.differences(state.fingerprint)
+    reasons = fingerprint.differences(state.fingerprint, adopted)
     if state.retry:
         reasons.append(RETRY)
     if not reasons and verify(state) != state.output_digest:
@@ -110,7 +119,7 @@ def why_stale(
 
 
 @dataclass(frozen=True)
-class Slice:
+class StoredSlice:
     """A slice as it lies in the table: its rows' keys with their cache keys and content hashes."""
 
     rows: tuple[tuple[str, str, str], ...]
@@ -126,11 +135,11 @@ class Slice:
         return digest(self.rows)
 
 
-def read_slice(store: Store, table: str, where: str) -> Slice:
+def read_slice(store: Store, table: str, where: str) -> StoredSlice:
     """The slice `where` of `table`, without its payload."""
     key = table_spec(table).key[0]
     rows = store.read(table, where, [key, "cache_key", "content_hash"])
-    return Slice(tuple((row[key], row["cache_key"] or "", row["content_hash"] or "") for row in rows))
+    return StoredSlice(tuple((row[key], row["cache_key"] or "", row["content_hash"] or "") for row in rows))
 
 
 def sync_slice(
@@ -181,8 +190,7 @@ def sync_slice(
     if lost:
         raise ValueError(f"{table}: {len(lost)} rows were asked for and not computed, {sorted(lost)[0]} among them")
     gone = [name for name in before if name not in wanted and not retain(name)]
-    for start in range(0, len(gone), 1000):
-        store.delete(table, one_of(key, gone[start : start + 1000]))
+    store.delete_many(table, key, gone)
     after = read_slice(store, table, where)
     return Output(
         after.data_version,

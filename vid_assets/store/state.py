@@ -1,23 +1,24 @@
-"""The state of a stage, stored beside the data: what a finished asset partition was made from, and what it holds.
+"""The state of an asset, stored beside the data: what a finished asset partition was made from, and what it holds.
 
 A state is a small JSON file, `state/<asset>/<partition>.json` below the home, written after the data by an atomic
 replacement and removed before the data is touched: no state means not finished. It is sealed by a hash of its own
-text, so a damaged one is noticed and treated as absent. Stages of one partition are kept apart by a lock file; what
+text, so a damaged one is noticed and treated as absent. Runs of one partition are kept apart by a lock file; what
 must have the home to itself (`alone`) is kept apart from all of them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from model.errors import UserError
+from vid_assets.digests import canonical, digest
 from vid_assets.store.place import files_at, local_folder
 
 log = logging.getLogger(__name__)
@@ -25,18 +26,8 @@ GLOBAL = "_all"
 _IN_USE = "in-use.lock"
 
 
-class BusyError(RuntimeError):
+class BusyError(UserError, RuntimeError):
     """Something is at work in this home, which must be left alone; the message names it."""
-
-
-def canonical(value: Any) -> str:
-    """JSON text that is equal for equal values: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-
-
-def digest(value: Any) -> str:
-    """SHA-256 (hex) of the canonical JSON of `value`."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -56,8 +47,11 @@ class Fingerprint:
         """This fingerprint with further inputs."""
         return Fingerprint(self.code_version, self.config, self.inputs | extra)
 
-    def differences(self, other: Fingerprint) -> list[str]:
-        """In words, what made `self` differ from the earlier `other`."""
+    def differences(self, other: Fingerprint, adopted: Collection[str] = ()) -> list[str]:
+        """In words, what made `self` differ from the earlier `other`.
+
+        `adopted` are inputs that an earlier release did not record: one that `other` lacks is no difference.
+        """
         found = []
         if self.code_version != other.code_version:
             found.append(f"code {other.code_version} -> {self.code_version}")
@@ -65,7 +59,8 @@ class Fingerprint:
             old, new = other.config.get(key), self.config.get(key)
             if old != new:
                 found += _config_differences(key, old, new)
-        for key in sorted(set(self.inputs) | set(other.inputs)):
+        taken_over = set(adopted) - set(other.inputs)
+        for key in sorted((set(self.inputs) | set(other.inputs)) - taken_over):
             if self.inputs.get(key) != other.inputs.get(key):
                 found.append(f"input {key} changed")
         return found
@@ -82,7 +77,7 @@ def _config_differences(path: str, old: Any, new: Any) -> list[str]:
 
 
 @dataclass(frozen=True)
-class StageState:
+class AssetState:
     """The record of a finished asset partition.
 
     `data_version` is the hash of the output's content; `output_digest` covers keys and cache keys too and is compared
@@ -112,7 +107,7 @@ class StateFolder:
         """The file of an asset partition in a local home; its lock lies beside it."""
         return self.folder / _name(asset, partition)
 
-    def read(self, asset: str, partition: str | None) -> StageState | None:
+    def read(self, asset: str, partition: str | None) -> AssetState | None:
         """The state, or None where there is none or it is damaged (which is logged)."""
         name = _name(asset, partition)
         try:
@@ -125,15 +120,16 @@ class StateFolder:
             if outer["seal"] != digest(body):
                 raise ValueError("its seal does not match its text")
             typed = {"fingerprint": Fingerprint(**body["fingerprint"]), "failed_checks": tuple(body["failed_checks"])}
-            return StageState(**(body | typed))
+            return AssetState(**(body | typed))
         except (ValueError, KeyError, TypeError) as error:
             where = f"{self._files.root}/{name}"
             log.warning("%s is damaged (%s): treated as absent, rows are checked one by one", where, error)
             return None
 
-    def write(self, state: StageState) -> None:
-        """Write the state in one atomic step."""
-        stamped = asdict(state) | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    def write(self, state: AssetState) -> None:
+        """Write the state in one atomic step, as finished now where it does not say when."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        stamped = asdict(state) | {"finished_at": state.finished_at or now}
         body = json.loads(canonical(stamped))
         text = json.dumps({"seal": digest(body), "state": body}, indent=1)
         self._files.write(_name(state.asset, state.partition), text.encode())

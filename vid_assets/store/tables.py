@@ -7,31 +7,50 @@ condition selects. Every write is one Lance commit, and is done again where anot
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from model.errors import UserError, first_line
 from vid_assets.store.place import files_at, local_folder
-from vid_assets.store.schemas import SCHEMA_VERSION, VERSION_KEY, TableSpec, table_spec
+from vid_assets.store.schemas import table_spec
+from vid_assets.store.schemas.base import SCHEMA_VERSION, VERSION_KEY, TableSpec
 from vid_assets.store.state import locked as lock_file
 
 Row = dict[str, Any]
 T = TypeVar("T")
 
 
+#: Keys that one condition lists.
+_KEYS_AT_ONCE = 1000
 #: How often a commit is tried where others come between; the waits in between add up to some 10 s.
 _TRIES = 8
 _CONFLICTS = ("commit conflict", "concurrent writ")
 
 
-class StoreError(RuntimeError):
+class StoreError(UserError, RuntimeError):
     """The store cannot be used as it is; the message says what to do."""
+
+
+class UndeclaredTableError(RuntimeError):
+    """A table was read, or written, by who did not declare that: what it holds would make nothing stale."""
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """The tables that `who` may read, and those of them that it may write."""
+
+    who: str
+    reads: frozenset[str]
+    writes: frozenset[str]
 
 
 def quote(text: str) -> str:
@@ -50,13 +69,8 @@ def one_of(column: str, values: Iterable[str]) -> str:
     return f"{column} IN ({listed})" if listed else "false"
 
 
-def content_hash(row: Row, spec: TableSpec) -> str:
-    """SHA-256 over what a row holds: the columns that are its content, in the types of the schema."""
-    return content_hashes([row], spec)[0]
-
-
 def content_hashes(rows: Sequence[Row], spec: TableSpec) -> list[str]:
-    """The `content_hash` of each row; many at once take a fifth of the time."""
+    """SHA-256 over what each row holds: the columns that are its content, in the types of the schema."""
     columns = [field for field in spec.columns if field.name not in spec.not_content]
     arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in columns]
     cast = pa.table(arrays, schema=pa.schema(columns)).to_pylist()
@@ -78,6 +92,12 @@ def schema_version(table: Any) -> str:
     return (table.schema.metadata or {}).get(VERSION_KEY.encode(), b"none").decode()
 
 
+def absent_columns(table: Any, spec: TableSpec) -> list[pa.Field]:
+    """The columns that the table of an older release lacks. One that this release does not know is left alone."""
+    there = set(table.schema.names)
+    return [field for field in spec.schema if field.name not in there]
+
+
 class Store:
     """The tables below `home`: a local folder, or the URI of an object store, opened as the environment says."""
 
@@ -85,6 +105,17 @@ class Store:
         self.home = home
         self.uri = f"{home.rstrip('/')}/lancedb"
         self._derived: dict[str, tuple[tuple[int | None, ...], Any]] = {}
+        self._declared: _Declared | None = None
+
+    def only(self, reads: Iterable[str], writes: Iterable[str], who: str) -> Store:
+        """This store as `who` sees it: to use a table that is not among these is an `UndeclaredTableError`."""
+        writable = frozenset(writes)
+        readable = frozenset(reads) | writable
+        if self._declared:  # narrower still: never more than it was
+            readable, writable = readable & self._declared.reads, writable & self._declared.writes
+        narrowed = copy.copy(self)
+        narrowed._declared = _Declared(who, readable, writable)
+        return narrowed
 
     @cached_property
     def _db(self) -> Any:
@@ -94,40 +125,40 @@ class Store:
 
     def table_uri(self, name: str) -> str:
         """Where the Lance dataset of a table lies."""
+        self._check(name)
         return f"{self.uri}/{name}.lance"
 
     def exists(self, name: str) -> bool:
         """Whether the table has been created. One that is there but cannot be opened is an error, not an absence."""
+        self._check(name)
         return name in self._db.table_names(limit=10_000)
 
     def table(self, name: str) -> Any:
-        """The table, created empty where it does not exist. Raises `StoreError` on another schema version."""
+        """The table, created empty where it does not exist. Raises `StoreError` on another schema."""
         found = self._there(name)
         return (
             found if found is not None else self._db.create_table(name, schema=table_spec(name).schema, exist_ok=True)
         )
 
     def _there(self, name: str) -> Any | None:
-        """The table, None where it does not exist. Raises `StoreError` on another schema version."""
+        """The table, None where it does not exist. Raises `StoreError` on another schema."""
         if not self.exists(name):
             return None
         table = self.open(name)
-        found = schema_version(table)
-        if found != SCHEMA_VERSION:
-            older = found.isdigit() and int(found) < int(SCHEMA_VERSION)
-            mend = (
-                "Stop Dagster and run `vid-assets migrate`, which adds the columns that are new"
-                if older
-                else "Use the release that wrote it, or start another VID_ASSETS_HOME"
-            )
-            raise StoreError(
-                f"{self.table_uri(name)} has schema version {found}, this release reads {SCHEMA_VERSION}. "
-                f"{mend}; nothing was changed."
-            )
-        return table
+        found, absent = schema_version(table), absent_columns(table, table_spec(name))
+        if found == SCHEMA_VERSION and not absent:
+            return table
+        fault = f"{self.table_uri(name)} has schema version {found}, this release reads {SCHEMA_VERSION}"
+        mend = "Stop Dagster and run `vid-assets migrate`, which adds the columns that are new"
+        if found == SCHEMA_VERSION:
+            fault = f"{self.table_uri(name)} has no {', '.join(field.name for field in absent)}, which this release has"
+        elif not found.isdigit() or int(found) > int(SCHEMA_VERSION):
+            mend = "Use the release that wrote it, or start another VID_ASSETS_HOME"
+        raise StoreError(f"{fault}. {mend}; nothing was changed.")
 
     def open(self, name: str) -> Any:
         """A table that exists, whatever its schema version."""
+        self._check(name)
         return self._db.open_table(name)
 
     def version(self, name: str) -> int | None:
@@ -170,6 +201,12 @@ class Store:
         found = table.to_lance().to_table(columns=wanted + key, filter=query)
         found = found.sort_by([(column, "ascending") for column in spec.key])
         return found.select(wanted)
+
+    def read_many(
+        self, name: str, column: str, values: Iterable[str], columns: Sequence[str] | None = None
+    ) -> list[Row]:
+        """The rows whose `column` is one of many values; some values at a time."""
+        return [row for where in _portions(column, values) for row in self.read(name, where, columns)]
 
     def read_blobs(self, name: str, where: str, column: str) -> list[tuple[Row, bytes]]:
         """The rows that `where` selects, each with the bytes of its blob `column`."""
@@ -220,12 +257,18 @@ class Store:
             with self.writing(name):
                 self.commit(name, lambda: self.table(name).delete(where))
 
+    def delete_many(self, name: str, column: str, values: Iterable[str]) -> None:
+        """Delete the rows whose `column` is one of many values, some values at a time."""
+        for where in _portions(column, values):
+            self.delete(name, where)
+
     def commit(self, name: str, write: Callable[[], T]) -> T:
         """Do a write that may be done twice (all here are by key or by condition), again after a commit conflict.
 
         Conflicts come from writers that do not share our locks: another machine, a notebook. Raises `StoreError` where
         they do not cease.
         """
+        self._check(name, writes=True)
         for number in range(_TRIES):
             try:
                 return write()
@@ -236,8 +279,20 @@ class Store:
             time.sleep(0.08 * 2**number * random.uniform(0.5, 1.0))
         raise StoreError(
             f"{self.table_uri(name)}: another process keeps writing to this table; gave up after {_TRIES} tries "
-            f"({str(conflict).splitlines()[0][:200]}). What was written before is kept: stop that process, run again."
+            f"({first_line(conflict)[:200]}). What was written before is kept: stop that process, run again."
         ) from conflict
+
+    def _check(self, name: str, writes: bool = False) -> None:
+        """Refuse what was not declared."""
+        if self._declared is None:
+            return
+        declared = self._declared.writes if writes else self._declared.reads
+        if name not in declared:
+            what = "writes" if writes else "reads"
+            names = ", ".join(sorted(declared)) or "none"
+            raise UndeclaredTableError(
+                f"{self._declared.who} {what} the table {name}; it declares that it {what} {names}"
+            )
 
     def _merge(self, name: str) -> Any:
         return self.table(name).merge_insert(list(table_spec(name).key))
@@ -245,9 +300,17 @@ class Store:
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[None]:
         """Keep other processes from writing a table. Lance lets two merges at once insert one key twice."""
+        self._check(name, writes=True)
         folder = local_folder(self.home) / "state" / "tables"
         with lock_file(folder / f"{name}.lock"):
             yield
+
+
+def _portions(column: str, values: Iterable[str]) -> Iterator[str]:
+    """Conditions that together say that `column` is one of many values; none where there are none."""
+    ordered = sorted(set(values))
+    for start in range(0, len(ordered), _KEYS_AT_ONCE):
+        yield one_of(column, ordered[start : start + _KEYS_AT_ONCE])
 
 
 def to_arrow(rows: Sequence[Row], spec: TableSpec) -> pa.Table:

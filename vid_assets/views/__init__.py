@@ -1,1 +1,1 @@
-"""What people look at: sheets, filmstrips and plots, as bytes that the web UI and files can show, and tables."""
+"""What people look at: sheets and plots, as bytes that the web UI and files can show, and tables."""

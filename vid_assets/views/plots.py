@@ -143,18 +143,6 @@ class Distribution:
             raise ValueError(f"limit and op (>= or <=) belong together, got {self.limit!r} and {self.op!r}")
 
 
-def histogram(
-    values: Sequence[float | None],
-    title: str = "",
-    *,
-    unit: str = "",
-    limit: float | None = None,
-    op: str | None = None,
-) -> bytes:
-    """How a metric is distributed, with its limit as a line; values that the limit rejects are red."""
-    return histograms([Distribution(title, values, unit, limit, op)])
-
-
 def histograms(distributions: Sequence[Distribution], columns: int = 1) -> bytes:
     """Several of them side by side, row by row."""
     columns = max(1, min(columns, len(distributions)))

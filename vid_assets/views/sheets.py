@@ -1,4 +1,4 @@
-"""Contact sheets and filmstrips, and how an image gets into Markdown.
+"""Contact sheets.
 
 Pictures come as uint8 RGB arrays (H, W, 3) or as encoded bytes (JPEG, PNG, WebP); results are JPEG bytes that keep
 below `limit` bytes, because the web UI stores them in its event log. To fit, quality and then scale go down; what
@@ -7,7 +7,6 @@ still does not fit is left out and counted on the sheet ("+N more").
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from collections.abc import Sequence
@@ -19,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vid_assets.views.markdown import LIMIT
+
 Picture = bytes | np.ndarray | None
 Tile = tuple[Picture, Sequence[str]]
 
-#: Bytes that a picture in the web UI may have.
-LIMIT = 150_000
 
 _PAPER, _INK, _FAINT, _EMPTY = (250, 250, 248), (32, 34, 38), (112, 116, 122), (214, 214, 210)
 _MARKS = {"✓": (22, 122, 62), "✗": (184, 40, 34)}
@@ -65,7 +64,7 @@ def contact_sheet(
 
 
 @dataclass(frozen=True)
-class Section:
+class Panel:
     """A part of a sheet: its title, the tiles to show first, and how many there are in all."""
 
     title: str
@@ -73,8 +72,8 @@ class Section:
     total: int
 
 
-def sectioned_sheet(
-    sections: Sequence[Section],
+def panel_sheet(
+    panels: Sequence[Panel],
     columns: int = 6,
     title: str = "",
     *,
@@ -82,37 +81,35 @@ def sectioned_sheet(
     rows: int = 1,
     limit: int = LIMIT,
 ) -> bytes:
-    """Sections, small ones side by side, as JPEG bytes; each is a grid of at most `rows` rows of tiles.
+    """Panels, small ones side by side, as JPEG bytes; each is a grid of at most `rows` rows of tiles.
 
-    To fit, pictures get smaller, then fewer in each section, and then the last sections are left out; the rest is
+    To fit, pictures get smaller, then fewer in each panel, and then the last panels are left out; the rest is
     counted. Raises `ValueError` when not even one tile fits into `limit` bytes.
     """
-    if not sections:
+    if not panels:
         return contact_sheet([], columns, title, limit=limit)
-    count = len(sections)
+    count = len(panels)
     while count:
-        left_out = f", {count} of {len(sections)} sections" if count < len(sections) else ""
-        data = _sections(sections[:count], columns, title + left_out, tile_width, rows, limit)
+        left_out = f", {count} of {len(panels)} panels" if count < len(panels) else ""
+        data = _panels(panels[:count], columns, title + left_out, tile_width, rows, limit)
         if data is not None:
             return data
         count = count // 2
     raise ValueError(f"a sheet of one tile needs more than {limit} bytes")
 
 
-def _sections(
-    sections: Sequence[Section], columns: int, title: str, tile_width: int, rows: int, limit: int
-) -> bytes | None:
-    """All of `sections`, as large as they may be; None where they do not fit."""
-    opened = [[_open(picture, one.title) for picture, _ in one.tiles[: rows * columns]] for one in sections]
-    lines = [[list(text) for _, text in one.tiles[: rows * columns]] for one in sections]
+def _panels(panels: Sequence[Panel], columns: int, title: str, tile_width: int, rows: int, limit: int) -> bytes | None:
+    """All of `panels`, as large as they may be; None where they do not fit."""
+    opened = [[_open(picture, one.title) for picture, _ in one.tiles[: rows * columns]] for one in panels]
+    lines = [[list(text) for _, text in one.tiles[: rows * columns]] for one in panels]
 
     def drawn(across: int, scale: float) -> Image.Image:
         width = round(tile_width * scale)
         parts = []
-        for section, pictures, texts in zip(sections, opened, lines):
+        for panel, pictures, texts in zip(panels, opened, lines):
             shown = min(rows * across, len(pictures))
-            more = section.total - shown
-            parts.append(_grid(pictures[:shown], texts[:shown], across, section.title, width, more))
+            more = panel.total - shown
+            parts.append(_grid(pictures[:shown], texts[:shown], across, panel.title, width, more))
         return _flowed(parts, title, across * (width + _GAP) + _GAP)
 
     counts = [columns, *(few for few in (4, 3) if few < columns)]
@@ -146,32 +143,6 @@ def _flowed(parts: Sequence[Image.Image], title: str, width: int) -> Image.Image
             left += part.width
         top += max(one.height for one in row)
     return sheet
-
-
-def filmstrip(
-    frames: np.ndarray, count: int = 8, *, labels: Sequence[str] = (), frame_width: int = 200, limit: int = LIMIT
-) -> bytes:
-    """`count` frames, evenly spaced from the first to the last, side by side as JPEG bytes.
-
-    `frames` is uint8 RGB (F, H, W, 3); with fewer than `count`, all are shown. `labels` has a text for each of the F
-    frames, or is empty. Raises `ValueError` for another shape, and when `limit` cannot be kept.
-    """
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
-        raise ValueError(f"frames must be uint8 (F, H, W, 3), got {frames.dtype} {frames.shape}")
-    if labels and len(labels) != len(frames):
-        raise ValueError(f"{len(labels)} labels for {len(frames)} frames")
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
-    tiles = [(frames[i], [labels[i]] if labels else []) for i in chosen]
-    return contact_sheet(tiles, len(tiles), tile_width=frame_width, most=len(tiles), limit=limit)
-
-
-def as_markdown(image: bytes, alt: str = "") -> str:
-    """The image as Markdown with a data URI, which the web UI shows without a server for files."""
-    kind = {b"\x89P": "png", b"\xff\xd8": "jpeg", b"GI": "gif", b"RI": "webp"}.get(image[:2])
-    if kind is None:
-        raise ValueError("not a PNG, JPEG, GIF or WebP image")
-    words = " ".join(alt.replace("[", "(").replace("]", ")").split())
-    return f"![{words}](data:image/{kind};base64,{base64.b64encode(image).decode()})"
 
 
 def _open(picture: Picture, name: str) -> Image.Image | None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from vid_assets.project import Project
+from vid_assets_tests.harness import run_asset
 
 _IMPORTED = [
     *("lance", "lancedb", "av", "cv2", "decord", "diffusers.models.autoencoders.autoencoder_kl_hunyuan_video"),
-    *("model.vae", "vid_assets.encoding.encoder", "vid_assets.steps.latents", "vid_assets.steps.latent_audit"),
-    *("vid_assets.views.reconstructions", "vid_assets_tests.assets.encoding_process"),
+    *("model.vaes.backend", "vid_assets.encoding.backend", "vid_assets.views.reconstructions"),
+    "vid_assets_tests.assets.encoding_process",
 ]
 
 
@@ -29,16 +30,15 @@ def start(project: Project, batch: str, log: Path) -> BaseProcess:
 
 
 def _encode(config: Any, home: str, batch: str, log: str) -> None:
-    from vid_assets.encoding.encoder import LocalEncoder
-    from vid_assets.steps.latents import latents
+    from vid_assets.encoding.backend import LocalBackend
 
-    made = LocalEncoder._rows
+    made = LocalBackend._rows
 
-    def logged(self: LocalEncoder, found: Any) -> list[dict[str, Any]]:
+    def logged(self: LocalBackend, found: Any) -> list[dict[str, Any]]:
         rows = made(self, found)
         with open(log, "a", encoding="utf-8") as file:
             file.writelines(f"{row['sample_id']}\n" for row in rows)
         return rows
 
-    LocalEncoder._rows = logged  # type: ignore[method-assign]
-    latents(Project(config, home), batch, progress=lambda words: None)
+    LocalBackend._rows = logged  # type: ignore[method-assign]
+    run_asset(Project(config, home), "latents", batch)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from vid_assets import code_versions
 from vid_assets.curation.groups import GROUPS
-from vid_assets_tests.harness import Home
+from vid_assets_tests.harness import Home, bump
 
 #: Windows of a clip of 2.5 s: three of 5 frames at 8/s (0.625 s each, in 2.4 s after rounding down), two of 9.
 SHORT, LONG = 4, 2
@@ -228,35 +227,35 @@ def test_a_caption_changes(home, put):
 
 
 @pytest.mark.parametrize(
-    ("constant", "beside", "computed"),
+    ("name", "beside"),
     [
-        ("SCORES", "vid_assets.steps.curation.SCORES_VERSION", {"clip_scores[b00001]": 3}),
-        ("POLICY", "vid_assets.steps.curation.POLICY_VERSION", {"curated_clips[b00001]": 3}),
-        ("SHOTS", "vid_assets.steps.curation.SHOTS_VERSION", {"clips[b00001]": 3}),
-        ("VIDEOS", "vid_assets.steps.videos.PROBE_VERSION", {"raw_videos[b00001]": 3}),
+        ("clip_scores", "vid_assets.assets.curate.clip_scores.SCORES_VERSION"),
+        ("curated_clips", "vid_assets.assets.curate.curated_clips.POLICY_VERSION"),
+        ("clips", "vid_assets.assets.curate.clips.SHOTS_VERSION"),
+        ("raw_videos", "vid_assets.assets.ingest.raw_videos.PROBE_VERSION"),
     ],
 )
-def test_a_code_version_is_bumped_and_equal_output_stops_there(home, put, monkeypatch, constant, beside, computed):
+def test_a_code_version_is_bumped_and_equal_output_stops_there(home, put, monkeypatch, name, beside):
     made = start(home, put)
     versions = dict(made.versions)
-    monkeypatch.setattr(code_versions, constant, "bumped")
+    bump(monkeypatch, name)
     monkeypatch.setattr(beside, "bumped")
-    assert made.run() == computed
-    changed = {name for name in versions if made.versions[name] != versions[name]}
-    assert changed == (set() if constant != "POLICY" else {"curated_clips[b00001]"})  # its version is in each verdict
+    assert made.run() == {f"{name}[b00001]": 3}
+    changed = {one for one in versions if made.versions[one] != versions[one]}
+    assert changed == ({"curated_clips[b00001]"} if name == "curated_clips" else set())  # it is in each verdict
 
 
 def test_one_group_of_statistics_gets_a_new_version(home, put, monkeypatch):
     made = start(home, put)
     monkeypatch.setitem(GROUPS, "light", "bumped")
-    monkeypatch.setattr(code_versions, "FRAME_STATS", "light:bumped")
+    bump(monkeypatch, "frame_stats", "light:bumped")
     counts = made.run()
     assert counts["frame_stats[b00001]"] == 3  # one row for each file, the other groups stay
     assert "latents[b00001]" not in counts and "raw_videos[b00001]" not in counts
 
 
 def test_the_weights_of_the_vae_change(home, put, tmp_path, models):
-    from model.tiny import save_tiny_vae
+    from model.tiny.models import save_tiny_vae
 
     made = start(home, put)
     made.change(vae={"source": str(save_tiny_vae(tmp_path / "other-vae", seed=1))})
@@ -359,11 +358,11 @@ def test_a_stored_fingerprint_is_damaged(home, put, damage):
 
 
 def test_a_run_that_dies_in_the_middle_of_an_asset_goes_on_from_its_last_flush(home, put, monkeypatch):
-    from vid_assets.encoding.encoder import LocalEncoder
+    from vid_assets.encoding.backend import LocalBackend
 
     made = start(home, put, policy={"duration_min": 9.0}, encoding={"batch_size": 1, "flush_rows": 2})
     made.change(policy={"duration_min": 1.0})
-    original, count = LocalEncoder._rows, 0
+    original, count = LocalBackend._rows, 0
 
     def dies(self, batch):
         nonlocal count
@@ -372,7 +371,7 @@ def test_a_run_that_dies_in_the_middle_of_an_asset_goes_on_from_its_last_flush(h
             raise KeyboardInterrupt
         return original(self, batch)
 
-    monkeypatch.setattr(LocalEncoder, "_rows", dies)
+    monkeypatch.setattr(LocalBackend, "_rows", dies)
     made.materialize(["curated_clips"], "b00001")
     with pytest.raises(BaseException):  # noqa: B017 - however Dagster wraps it
         made.materialize(["duplicates", "latents"], "b00001")

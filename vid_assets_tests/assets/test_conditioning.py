@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
-from vid_assets_tests.harness import Home
+from vid_assets_tests.harness import Home, work_of
 
 BATCH = "b00001"
 TEXTS = {"one.mp4": "a red shape turns", "two.mp4": "two shapes", "still.png": None}
@@ -81,8 +82,9 @@ def members(made: Home) -> list[dict[str, Any]]:
 
 
 def test_every_sample_has_the_embeddings_that_it_can_have(made: Home) -> None:
-    from model.data import TrainingSet
-    from vid_assets.steps.manifests import training_set_spec
+    from model.data.training_set import TrainingSet
+    from model.manifest import TrainingSetSpec
+    from vid_assets.assets.train.manifest import training_set_spec
 
     found = members(made)
     assert all(row["image_key"] for row in found)
@@ -90,9 +92,10 @@ def test_every_sample_has_the_embeddings_that_it_can_have(made: Home) -> None:
     assert {bool(row["embedding_key"]) and bool(row["pooled_key"]) for row in captioned} == {True}
     assert {row["embedding_key"] for row in found if row not in captioned} == {None}, "no caption is a valid state"
 
-    batch = TrainingSet(training_set_spec(made.project, "short"), 16).read([captioned[0]["sample_id"]])
+    spec = TrainingSetSpec(**training_set_spec(work_of(made.project, "checkpoint/short", "one")))
+    batch = TrainingSet(spec, 16).read([captioned[0]["sample_id"]])
     caption = next(row["caption"] for row in made.rows("captions") if row["caption_key"] == captioned[0]["caption_key"])
-    shapes = [tuple(states[0].shape) for states in (batch.texts, batch.pooled, batch.image_states)]
+    shapes = [tuple(states[0].shape) for states in map(batch.states.get, ("text", "pooled", "image"))]
     assert shapes == [(len(caption) + 1, 64), (1, 32), (1, 16)]
 
 
@@ -134,13 +137,12 @@ def test_lines_that_contradict_each_other_are_an_error_of_their_file(made: Home)
 
 
 def test_every_setting_of_an_encoder_is_in_the_key_and_how_the_work_is_cut_is_not(made: Home) -> None:
-    from vid_assets.project import Project
-    from vid_assets.steps.text import embedding_keys
+    from vid_assets.assets.encode.text_embeddings import caption_keys, text_sources
 
     def key(section: str = "text_encoder", kind: str = "text", **change: Any) -> str | None:
         config = made.project.config
         other = config.model_copy(update={section: getattr(config, section).model_copy(update=change)})
-        return embedding_keys(Project(other, made.project.home), kind)("a caption")
+        return caption_keys(made.project.local, text_sources(other), kind)("a caption")
 
     clip = made.config["pooled_text_encoder"]["source"]
     changes: list[dict[str, Any]] = [
@@ -174,8 +176,20 @@ def test_another_image_encoder_embeds_first_frames_alone(made: Home) -> None:
     assert {row["dtype"] for row in made.rows("embeddings", "kind = 'image'")} == {"float32", "bfloat16"}
 
 
+def test_first_frames_of_latents_that_are_outdated_are_not_embedded(made: Home) -> None:
+    before = made.rows("first_frames")
+    made.change(encoding={"dtype": "bfloat16"})
+    forced = {"ops": {"image_embeddings": {"config": {"force": True}}}}
+    with pytest.raises(
+        dg.Failure, match=r"encoded from what has changed since\. Materialize latents of this batch first"
+    ):
+        made.materialize(["image_embeddings"], BATCH, forced)
+    assert made.rows("first_frames") == before
+    made.config["encoding"].pop("dtype")
+
+
 def test_another_vae_embeds_no_first_frame_again(made: Home, tmp_path: Path) -> None:
-    from model.tiny import save_tiny_vae
+    from model.tiny.models import save_tiny_vae
 
     count = len(made.rows("first_frames"))
     made.change(vae={"source": str(save_tiny_vae(tmp_path / "vae", seed=1))})

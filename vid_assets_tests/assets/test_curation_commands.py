@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from vid_assets.cli import main
-from vid_assets.config_file import load_config
+from vid_assets.config.file import load_config
 from vid_assets_tests.harness import Home
 
 

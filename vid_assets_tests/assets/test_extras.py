@@ -20,7 +20,7 @@ def test_a_heic_still_is_read_once_the_extra_is_installed(home, put, tmp_path, m
     (hidden / "pillow_heif.py").write_text("raise ImportError('not installed')")
     with monkeypatch.context() as without:
         without.setenv("PYTHONPATH", str(hidden))
-        without.setattr("vid_assets.stage_inputs.find_spec", lambda name: None)
+        without.setattr("vid_assets.assets.ingest.raw_videos.find_spec", lambda name: None)
         isolation._worker.stop()
         made.run()
         (row,) = made.rows("videos")

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import numpy as np
@@ -15,20 +15,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vid_assets.checks import latent_checks
+from vid_assets.assets.encode import latents as latents_file
+from vid_assets.assets.encode.latent_audit import audit_view
+from vid_assets.assets.encode.latent_plan import latent_settings, plan_latents
+from vid_assets.assets.encode.latent_work import configured_backend
+from vid_assets.assets.encode.latents import duration
+from vid_assets.assets.encode.stored_latents import stored_latents
+from vid_assets.assets.weights import weights_of
 from vid_assets.cli import main
-from vid_assets.config import Encoding
 from vid_assets.encoding.frames import Task
 from vid_assets.encoding.rows import failed_row, from_bytes
+from vid_assets.encoding.settings import Encoding
 from vid_assets.encoding.vae import LazyVae
 from vid_assets.project import Project
-from vid_assets.steps import latent_audit
-from vid_assets.steps.latent_changes import latent_changes
-from vid_assets.steps.latent_plan import plan_latents
-from vid_assets.steps.latents import configured_encoder, configured_vae, duration, latents, stored_latents
-from vid_assets.steps.vae import weights_of
+from vid_assets.reports.latent_changes import latent_changes
+from vid_assets.store.cache import Output
 from vid_assets_tests.assets.curated import curate
-from vid_assets_tests.harness import Home
+from vid_assets_tests.harness import Home, checks_of, run_asset, work_of
 
 BATCH = "b00001"
 #: Of two clips of 2.5 s and a still: 4 windows of 5 frames at 8/s and 2 of 9 frames each.
@@ -48,7 +51,8 @@ def curated(tmp_path_factory: pytest.TempPathFactory, models: Path, clips: Path)
 def encoded(curated: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The same with its latents."""
     home = copied(curated, tmp_path_factory.mktemp("encoded"))
-    home.facts = latents(home.project, BATCH, progress=quiet).facts  # type: ignore[attr-defined]
+    made = checked(home)
+    home.facts, home.audit = made.output.facts, made.audit  # type: ignore[attr-defined]
     return home
 
 
@@ -65,12 +69,35 @@ def copied(home: Home, folder: Path) -> Home:
     return made
 
 
-def quiet(words: str) -> None:
-    pass
+def latents(project: Project, **options: bool) -> Output:
+    return run_asset(project, "latents", BATCH, **options)
 
 
-def checks(project: Project, facts: Any) -> dict[str, dg.AssetCheckResult]:
-    return {str(one.check_name): one for one in latent_checks(project, BATCH, facts)}
+class Checked(NamedTuple):
+    output: Output
+    checks: dict[str, dg.AssetCheckResult]
+
+    @property
+    def audit(self) -> dict[str, Any]:
+        return {name: value.value for name, value in self.checks["reconstruction"].metadata.items()}
+
+
+def checked(home: Home, **options: bool) -> Checked:
+    """Latents, and what their checks found right after."""
+    work = work_of(home.project, "latents", BATCH, **options)
+    output = work.asset.run(work)
+    return Checked(output, checks_of(work, output))
+
+
+def checks(project: Project) -> dict[str, dg.AssetCheckResult]:
+    """What the checks find of latents that are up to date, as a run does that made nothing."""
+    stored = Output("seen before", "seen before", 0)
+    return checks_of(work_of(project, "latents", BATCH), stored)
+
+
+def planned_keys(project: Project) -> list[str]:
+    plan = plan_latents(project.store, BATCH, latent_settings(project.config), "weights")
+    return [one.parts.sample_id for one in plan.latents]
 
 
 # --- keys
@@ -93,8 +120,8 @@ def checks(project: Project, facts: Any) -> dict[str, dg.AssetCheckResult]:
 def test_how_the_work_is_cut_and_where_it_is_done_is_in_no_key(curated, how):
     project = curated.project
     other = Project(project.config.model_copy(update={"encoding": Encoding(**how)}), project.home)
-    keys = [one.parts.sample_id for one in plan_latents(project, BATCH, "weights").latents]
-    assert keys == [one.parts.sample_id for one in plan_latents(other, BATCH, "weights").latents]
+    keys = planned_keys(project)
+    assert keys == planned_keys(other)
     assert len(set(keys)) == VIDEOS + IMAGES
 
 
@@ -102,8 +129,7 @@ def test_how_the_work_is_cut_and_where_it_is_done_is_in_no_key(curated, how):
 def test_what_is_stored_is_in_the_key(curated, change):
     project = curated.project
     other = Project(project.config.model_copy(update={"encoding": Encoding(**change)}), project.home)
-    before = {one.parts.sample_id for one in plan_latents(project, BATCH, "weights").latents}
-    after = {one.parts.sample_id for one in plan_latents(other, BATCH, "weights").latents}
+    before, after = set(planned_keys(project)), set(planned_keys(other))
     assert not before & after if "first_frames" not in change else before < after
 
 
@@ -116,7 +142,7 @@ def test_sizes_and_kinds_are_shown(encoded):
     # 5 frames of 32x48: 2 latent frames of 4x6, 16 means and 16 log variances of 2 bytes
     latent, pixels = 32 * 2 * 4 * 6 * 2, 3 * 5 * 32 * 48
     assert facts["sizes"]["5x32x48@8"] == f"{latent:,} bytes a latent, {pixels:,} as pixels: 7.5 times smaller"
-    stored = list(stored_latents(encoded.project, [row["sample_id"] for row in encoded.rows("samples")]))
+    stored = list(stored_latents(encoded.project.store, [row["sample_id"] for row in encoded.rows("samples")]))
     assert facts["bytes"] == sum(len(payload) for _, payload in stored)
     assert {(row["posterior"], row["dtype"]) for row, _ in stored} == {("moments, unscaled", "float16")}
 
@@ -125,11 +151,11 @@ def test_sizes_and_kinds_are_shown(encoded):
 def test_the_stored_type_changes_the_bytes_and_not_what_they_mean(curated, encoded, copy, dtype):
     made = copy(curated)
     made.change(encoding={"dtype": dtype, "audit": 0})
-    latents(made.project, BATCH, progress=quiet)
+    latents(made.project)
 
     def values(home: Home) -> dict[str, np.ndarray]:
         names = {row["sample_id"]: row["row_id"] for row in home.rows("samples")}
-        found = stored_latents(home.project, names)
+        found = stored_latents(home.project.store, names)
         return {names[row["sample_id"]]: from_bytes(data, row["dtype"], row["shape"]) for row, data in found}
 
     half, other = values(encoded), values(made)
@@ -141,61 +167,67 @@ def test_the_stored_type_changes_the_bytes_and_not_what_they_mean(curated, encod
 def test_the_first_frame_of_each_clip_is_an_image_sample(curated, copy):
     made = copy(curated)
     made.change(encoding={"first_frames": True, "audit": 0})
-    latents(made.project, BATCH, progress=quiet)
+    latents(made.project)
     samples = made.rows("samples")
     assert len({row["row_id"] for row in samples}) == len(samples) == VIDEOS + IMAGES + 2
     images = {row["clip_id"]: row["sample_id"] for row in samples if row["kind"] == "image"}
     starts = {row["clip_id"]: row["start_s"] for row in made.rows("clips")}
-    rows = {row["sample_id"]: row for row, _ in stored_latents(made.project, images.values())}
+    rows = {row["sample_id"]: row for row, _ in stored_latents(made.project.store, images.values())}
     for clip_id, sample_id in images.items():
         assert (rows[sample_id]["frames"], rows[sample_id]["start_s"]) == (1, starts[clip_id])
 
 
 class Failing:
-    """An encoder that fails the windows of some buckets, and may stop altogether."""
+    """In place of the configured backend: fails the windows of some buckets, and may stop altogether."""
 
-    def __init__(self, project: Project, bad: set[int], stop_after: int | None = None) -> None:
-        self.encoder = configured_encoder(
-            project, configured_vae(project, str(weights_of(project, project.config.vae).folder))
-        )
+    def __init__(self, bad: set[int], stop_after: int | None = None) -> None:
         self.bad, self.stop_after, self.asked = bad, stop_after, 0
+
+    def __call__(self, encoding: Encoding, vae: LazyVae) -> Failing:
+        self.backend = configured_backend(encoding, vae)
+        return self
 
     def batches(self, tasks: list[Task]) -> Iterator[list[dict[str, Any]]]:
         self.asked = len(tasks)
         good = [task for task in tasks if task.parts.frames not in self.bad]
-        for number, rows in enumerate(self.encoder.batches(good)):
+        for number, rows in enumerate(self.backend.batches(good)):
             if number == self.stop_after:
                 raise OSError("the disk is full")
             yield rows
         yield [failed_row(task.parts, "the VAE failed: no luck") for task in tasks if task not in good]
 
 
-def test_failed_rows_are_counted_with_their_reason_and_tried_again_alone(curated, copy):
+def test_failed_rows_are_counted_with_their_reason_and_tried_again_alone(curated, copy, monkeypatch):
     made = copy(curated)
-    output = latents(made.project, BATCH, progress=quiet, encoder=Failing(made.project, {9}))
+    monkeypatch.setattr(latents_file, "configured_backend", Failing({9}))
+    output, found = checked(made)
     assert output.retry and output.facts["failed"] == 4
     assert output.facts["failures by reason"] == {"the VAE failed: no luck": 4}
     assert "9x32x48@8" not in output.facts["sizes"]
-    assert all(one.passed for one in checks(made.project, output.facts).values()), "a failed row is no damage"
-    encoder = Failing(made.project, set())
-    output = latents(made.project, BATCH, progress=quiet, encoder=encoder)
-    assert (encoder.asked, output.computed, output.facts["failed"], output.retry) == (4, 4, 0, False)
+    assert all(one.passed for one in found.values()), "a failed row is no damage"
+    backend = Failing(set())
+    monkeypatch.setattr(latents_file, "configured_backend", backend)
+    output = latents(made.project)
+    assert (backend.asked, output.computed, output.facts["failed"], output.retry) == (4, 4, 0, False)
 
 
-def test_what_was_encoded_before_an_error_is_kept(curated, copy):
+def test_what_was_encoded_before_an_error_is_kept(curated, copy, monkeypatch):
     made = copy(curated)
     made.change(encoding={"flush_rows": 100, "batch_size": 2})
-    with pytest.raises(OSError, match="disk is full"):
-        latents(made.project, BATCH, progress=quiet, encoder=Failing(made.project, set(), stop_after=3))
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="disk is full"):
+        patched.setattr(latents_file, "configured_backend", Failing(set(), stop_after=3))
+        latents(made.project)
     kept = len(made.rows("latents"))
     assert 3 <= kept <= 6
-    assert latents(made.project, BATCH, progress=quiet).computed == VIDEOS + IMAGES - kept
+    assert latents(made.project).computed == VIDEOS + IMAGES - kept
 
 
 def test_progress_has_a_rate_and_the_time_left(curated, copy):
     made, said = copy(curated), []
     made.change(encoding={"flush_rows": 4, "audit": 0})
-    latents(made.project, BATCH, progress=said.append)
+    work = work_of(made.project, "latents", BATCH)
+    work.progress = said.append
+    work.asset.run(work)
     assert len(said) >= 3
     assert said[-1].startswith("encoded 13 of 13 latents, ") and said[-1].endswith("/s, 0 s left")
     assert [duration(s) for s in (12, 600, 7260)] == ["12 s", "10 min", "2 h 01 min"]
@@ -205,15 +237,16 @@ def test_progress_has_a_rate_and_the_time_left(curated, copy):
 
 
 def test_the_audit_compares_with_the_source_and_draws_it(encoded):
-    audit = encoded.facts["audit"]
+    audit = encoded.audit
     assert audit["latents"] == 4 and 8 < audit["lowest psnr"] <= audit["median psnr"] < 60
     assert "before" not in audit
-    (picture,) = latent_audit.audit_view(encoded.project, BATCH).values()
+    folder = encoded.project.folder("views", "audit")
+    (picture,) = audit_view(folder, BATCH).values()
     assert picture.startswith("![b00001](data:image/jpeg;base64,")
-    record = json.loads((encoded.project.folder("views", "audit") / f"{BATCH}.json").read_text())
+    record = json.loads((folder / f"{BATCH}.json").read_text())
     buckets = {name.rpartition("/")[2] for name in record}
     assert buckets == {"1x32x48", "5x32x48@8", "9x32x48@8"}, "of every bucket"
-    assert checks(encoded.project, encoded.facts)["reconstruction"].passed
+    assert checks(encoded.project)["reconstruction"].passed
 
 
 def test_nothing_is_decoded_again_while_the_audited_latents_stay(encoded, copy, monkeypatch):
@@ -221,10 +254,10 @@ def test_nothing_is_decoded_again_while_the_audited_latents_stay(encoded, copy, 
     decoded = []
     decode = LazyVae.decode
     monkeypatch.setattr(LazyVae, "decode", lambda self, latent: decoded.append(1) or decode(self, latent))
-    again = latents(made.project, BATCH, progress=quiet)
-    assert again.computed == 0 and again.facts["audit"] == encoded.facts["audit"]
+    again = checked(made)
+    assert again.output.computed == 0 and again.audit == encoded.audit
     assert not decoded
-    latents(made.project, BATCH, force=True, progress=quiet)
+    checked(made, force=True)
     assert len(decoded) == 4, "latents that were made again are audited again"
 
 
@@ -236,19 +269,19 @@ def test_a_drop_of_psnr_in_the_same_windows_is_a_warning_that_stops_nothing(enco
         for name, entry in json.loads(record.read_text()).items()
     }
     record.write_text(json.dumps(better))
-    facts = latents(made.project, BATCH, progress=quiet).facts
-    assert facts["audit"]["changed"] == 4
-    check = checks(made.project, facts)["reconstruction"]
+    found = checked(made)
+    assert found.audit["changed"] == 4
+    check = found.checks["reconstruction"]
     assert not check.passed and check.severity == dg.AssetCheckSeverity.WARN
     assert "4 of these windows went from" in check.description and "psnr_drop_max" in check.description
     made.change(encoding={"psnr_drop_max": 5})
-    assert checks(made.project, facts)["reconstruction"].passed
+    assert checks(made.project)["reconstruction"].passed
 
 
 def test_a_floor_for_psnr_can_be_set(encoded, copy):
     made = copy(encoded)
     made.change(encoding={"psnr_min": 60})
-    check = checks(made.project, encoded.facts)["reconstruction"]
+    check = checks(made.project)["reconstruction"]
     assert not check.passed and "psnr_min asks for 60 dB" in check.description
 
 
@@ -258,9 +291,9 @@ def test_a_vae_that_cannot_decode_is_told_and_fails_no_encode(curated, copy, mon
 
     monkeypatch.setattr(LazyVae, "decode", broken)
     made = copy(curated)
-    output = latents(made.project, BATCH, progress=quiet)
-    assert output.facts["failed"] == 0 and len(output.facts["audit"]["not audited"]) == 4
-    check = checks(made.project, output.facts)["reconstruction"]
+    found = checked(made)
+    assert found.output.facts["failed"] == 0 and len(found.audit["not audited"]) == 4
+    check = found.checks["reconstruction"]
     assert not check.passed and "out of memory" in check.description
 
 
@@ -269,7 +302,7 @@ def test_a_vae_that_cannot_decode_is_told_and_fails_no_encode(curated, copy, mon
 
 def spoil(home: Home, **columns: Any) -> None:
     """Overwrite columns of one stored latent, its bytes too if they are among them."""
-    row, payload = next(iter(stored_latents(home.project, [home.rows("samples")[0]["sample_id"]])))
+    row, payload = next(iter(stored_latents(home.project.store, [home.rows("samples")[0]["sample_id"]])))
     home.project.store.insert_absent("latents", [row | {"latent": payload} | columns], replace_where="true")
 
 
@@ -285,7 +318,7 @@ def spoil(home: Home, **columns: Any) -> None:
 def test_a_stored_latent_that_is_not_what_it_says_stops_what_is_downstream(encoded, copy, check, columns):
     made = copy(encoded)
     spoil(made, **columns)
-    found = checks(made.project, encoded.facts)[check]
+    found = checks(made.project)[check]
     assert not found.passed and found.severity == dg.AssetCheckSeverity.ERROR
     assert "1 latents are wrong" in found.description
 
@@ -330,7 +363,7 @@ def test_stale_names_what_changed(encoded, copy, change, expected):
 
 
 def test_stale_tells_a_bucket_a_failure_and_other_weights_apart(encoded, copy, tmp_path):
-    from model.tiny import save_tiny_vae
+    from model.tiny.models import save_tiny_vae
 
     made = copy(encoded)
     made.stage("long")["buckets"] = ["9x32x48@8", "13x32x48@8"]
@@ -338,7 +371,7 @@ def test_stale_tells_a_bucket_a_failure_and_other_weights_apart(encoded, copy, t
     spoil(made, status="failed", error="out of memory", latent=None)
     assert groups(made) == {"new bucket 13x32x48@8": 2, "it failed: out of memory": 1}
     made.change(vae={"source": str(save_tiny_vae(tmp_path / "other", seed=1))})
-    old, new = (weights_of(home.project, home.project.config.vae).hash[:8] for home in (encoded, made))
+    old, new = (weights_of(home.project.local, home.project.config.vae).hash[:8] for home in (encoded, made))
     assert groups(made) == {f"VAE weights ({old} -> {new})": 13, "new bucket 13x32x48@8": 2}
 
 

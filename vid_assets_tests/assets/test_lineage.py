@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from vid_assets import cli
-from vid_assets.config import ConfigError
-from vid_assets.lineage_commands import describe_checkpoint, describe_video
-from vid_assets.steps import lineage, prune, removal
-from vid_assets.steps.trained_runs import run_named
+from vid_assets.commands.lineage import describe_checkpoint, describe_video
+from vid_assets.home import prune, removal
+from vid_assets.home.runs import run_named
+from vid_assets.reports import lineage
+from vid_assets.section import ConfigError
 from vid_assets_tests.harness import Home
 from vid_assets_tests.stored import Stored
 
@@ -137,7 +138,7 @@ def test_a_checkpoint_without_its_folder_is_told_from_its_row(stored):
 
 
 def test_a_video_that_was_taken_down_is_named_with_the_day(stored):
-    removal.remove(stored.project, removal.plan(stored.project, "one.mp4"), progress=lambda text: None)
+    removal.remove(stored.project, removal.removal_of(stored.project, "one.mp4"), progress=lambda text: None)
     short = forward(stored, "weights-a")["stages"][0]
     one = sources(short)["one"]
     assert one["state"].startswith("taken down on 20") and one["samples"] == {"train": 3}

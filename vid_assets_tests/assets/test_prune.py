@@ -10,7 +10,8 @@ import lance
 import pytest
 
 from vid_assets import cli
-from vid_assets.steps import pins, prune
+from vid_assets.home import prune
+from vid_assets.store import pins
 from vid_assets_tests.harness import Home
 from vid_assets_tests.stored import Stored, payload
 
@@ -41,7 +42,7 @@ def test_a_home_in_which_all_is_needed(stored):
     assert found(stored) == []
     delete(stored)
     assert stored.keys("latents", "sample_id") == ["one-0", "one-1", "two-0", "two-1"]
-    assert all(pins.verify_digest(stored.project, name) for name in ("digest-short", "digest-long"))
+    assert all(pins.verify_digest(stored.project.store, name) for name in ("digest-short", "digest-long"))
 
 
 def test_latents_of_other_weights_go_and_their_bytes_with_them(stored):
@@ -53,8 +54,8 @@ def test_latents_of_other_weights_go_and_their_bytes_with_them(stored):
     assert stored.holds("latent old-0")
     assert delete(stored) >= item.bytes
     assert stored.holds("latent old-0") == []
-    row = pins.pinned_row(stored.project, "digest-short")
-    assert pins.verify_digest(stored.project, "digest-short") == "digest-short"
+    row = pins.pinned_row(stored.project.store, "digest-short")
+    assert pins.verify_digest(stored.project.store, "digest-short") == "digest-short"
     uri = stored.project.store.table_uri("latents")
     assert lance.dataset(uri, version=row["latents_version"]).count_rows() == 4
     assert found(stored, files=True) == []
@@ -66,7 +67,7 @@ def test_a_pin_that_an_unfinished_run_reads_stays_where_it_is(stored):
     stored.project.states.remove("checkpoint/short", "one")
     stored.run("weights-c", "digest-short", finished=False)
     delete(stored)
-    assert pins.pinned_row(stored.project, "digest-short")["latents_version"] == version
+    assert pins.pinned_row(stored.project.store, "digest-short")["latents_version"] == version
     assert stored.keys("latents", "sample_id") == ["one-0", "one-1", "two-0", "two-1"]
     pinned = lance.dataset(stored.project.store.table_uri("latents"), version=version)
     assert pinned.count_rows() == 5 and stored.holds("latent old-0")
@@ -199,7 +200,7 @@ def test_killed_at_any_moment_it_can_be_run_again(stored, monkeypatch):
                 break
             except KeyboardInterrupt:
                 for row in stored.project.store.read("training_sets"):  # what is named is whole, or known not to be
-                    if pins.verify_digest(stored.project, row["digest"]):
+                    if pins.verify_digest(stored.project.store, row["digest"]):
                         uri = stored.project.store.table_uri("latents")
                         assert lance.dataset(uri, version=row["latents_version"]).count_rows() >= len(kept)
                 for run in stored.project.store.read("runs"):

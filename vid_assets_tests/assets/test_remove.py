@@ -11,13 +11,13 @@ import lance
 import pytest
 
 from vid_assets import cli
-from vid_assets.config import ConfigError
-from vid_assets.staleness import standings
-from vid_assets.steps import pins, removal
-from vid_assets.steps.why import explain
-from vid_assets.store import upkeep
+from vid_assets.commands.remove import describe
+from vid_assets.home import removal
+from vid_assets.reports.staleness import standings
+from vid_assets.reports.why import explain
+from vid_assets.section import ConfigError
+from vid_assets.store import pins, upkeep
 from vid_assets.store.state import BusyError
-from vid_assets.store_commands import describe
 from vid_assets_tests.harness import DATA, Home
 from vid_assets_tests.stored import BATCH_ASSETS, Stored
 
@@ -45,7 +45,7 @@ def stored(tmp_path: Path) -> Stored:
 
 
 def remove(stored: Stored, what: str = "one.mp4") -> removal.Removal:
-    plan = removal.plan(stored.project, what)
+    plan = removal.removal_of(stored.project, what)
     removal.remove(stored.project, plan, progress=lambda text: None)
     return plan
 
@@ -96,9 +96,9 @@ def test_its_rows_are_gone_from_every_table(stored):
 def test_pins_that_hold_it_go_and_others_stay_whole(stored):
     plan = remove(stored)
     assert plan.digests == ("digest-with",)
-    assert pins.verify_digest(stored.project, "digest-with") is None
-    assert pins.verify_digest(stored.project, "digest-without") == "digest-without"
-    version = pins.pinned_row(stored.project, "digest-without")["latents_version"]
+    assert pins.verify_digest(stored.project.store, "digest-with") is None
+    assert pins.verify_digest(stored.project.store, "digest-without") == "digest-without"
+    version = pins.pinned_row(stored.project.store, "digest-without")["latents_version"]
     pinned = lance.dataset(stored.project.store.table_uri("latents"), version=version)
     assert pinned.count_rows() == 2 and len(pinned.versions()) == 1
 
@@ -106,7 +106,7 @@ def test_pins_that_hold_it_go_and_others_stay_whole(stored):
 def test_checkpoints_that_saw_it_are_named_and_stay(stored):
     stored.run("weights-c", "digest-without", current=False)
     unfinished = stored.run("weights-d", "digest-without", finished=False, current=False)
-    plan = removal.plan(stored.project, "one.mp4")
+    plan = removal.removal_of(stored.project, "one.mp4")
     assert plan.checkpoints == ("checkpoints/one/long/weights-b", "checkpoints/one/short/weights-a")
     assert plan.restarted == (stored.relative(unfinished),)
     text = "\n".join(describe(plan))
@@ -150,15 +150,15 @@ def test_a_caption_and_its_states_stay_where_another_clip_has_them(stored):
 def test_a_video_is_named_by_path_or_by_id(stored):
     project, video_id = stored.project, stored.video_id("one")
     for name in ("/footage/one.mp4", "footage/one.mp4", "one.mp4", video_id, video_id[:6]):
-        assert removal.plan(project, name).video_id == video_id
+        assert removal.removal_of(project, name).video_id == video_id
     for name in ("ne.mp4", "three.mp4", video_id[:5], "", "*"):
         with pytest.raises(ConfigError, match="no file that was ever read is called so"):
-            removal.plan(project, name)
+            removal.removal_of(project, name)
     stored.project.store.upsert(
         "sources", [{"uri": "/other/one.mp4", "video_id": stored.video_id("two"), "ingest_batch": "b00001"}]
     )
     with pytest.raises(ConfigError, match=r"one\.mp4 means 2 videos; name one of them: .*/footage/one\.mp4"):
-        removal.plan(project, "one.mp4")
+        removal.removal_of(project, "one.mp4")
 
 
 def test_a_path_as_the_shell_completes_it_means_that_file_and_no_other_of_the_name(stored, monkeypatch, tmp_path):
@@ -166,7 +166,7 @@ def test_a_path_as_the_shell_completes_it_means_that_file_and_no_other_of_the_na
     other = {"uri": str(tmp_path / "one.mp4"), "video_id": stored.video_id("two"), "ingest_batch": "b00002"}
     stored.project.store.upsert("sources", [other])
     for name in ("./one.mp4", "one.mp4", f"../{tmp_path.name}/one.mp4"):
-        assert removal.plan(stored.project, name).video_id == stored.video_id("two")
+        assert removal.removal_of(stored.project, name).video_id == stored.video_id("two")
     remove(stored, "./one.mp4")
     remove(stored, "/footage/one.mp4")
     removal.undo(stored.project, "./one.mp4")
@@ -178,7 +178,7 @@ def test_copies_and_earlier_content_are_named(stored):
     store.upsert("duplicates", [{"clip_id": "clip-two", "duplicate_of": "clip-one", "ingest_batch": "b00002"}])
     earlier = {"uri": "/footage/one.mp4@0123", "video_id": "0123", "ingest_batch": "b00001", "state": "replaced"}
     store.upsert("sources", [earlier])
-    plan = removal.plan(stored.project, "one.mp4")
+    plan = removal.removal_of(stored.project, "one.mp4")
     assert plan.copies == (f"{stored.video_id('two')} /footage/two.mp4",)
     assert plan.earlier == ("/footage/one.mp4@0123",)
     remove(stored)
@@ -214,7 +214,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_is_asked_for_again(stored, mon
     assert fatal > 5 and left(stored) == []
     (row,) = removal.removals(stored.project)
     assert row["finished_at"] and row["digests"] == ["digest-with"] and len(row["checkpoints"]) == 2
-    assert pins.verify_digest(stored.project, "digest-without")
+    assert pins.verify_digest(stored.project.store, "digest-without")
 
 
 def test_the_command_asks_lists_and_takes_back(stored, capsys, monkeypatch):
@@ -247,7 +247,7 @@ def test_a_removed_video_is_not_ingested_again_until_that_is_undone(home, put, m
     assert {one.condition for one in standings(made.project, (*DATA, "training_set/short"))} == {"fresh"}
     assert len(made.project.store.table("videos").to_lance().versions()) <= 2
     (video,) = {row["video_id"] for row in made.rows("sources") if row["uri"].endswith("one.mp4")}
-    removal.remove(made.project, removal.plan(made.project, "one.mp4"), progress=lambda text: None)
+    removal.remove(made.project, removal.removal_of(made.project, "one.mp4"), progress=lambda text: None)
     put(made, "one.mp4", to="under another name.mp4", caption="a red shape")
     (made.footage / "one.mp4").touch()
     counts = made.run()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vid_assets.launching import Launch, run_stale
-from vid_assets.staleness import standings
+from vid_assets.orchestration.launching import Launch, run_stale
+from vid_assets.reports.staleness import standings
 from vid_assets_tests.harness import Home
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from vid_assets.config import ConfigError
-from vid_assets.config_file import home as home_of_environment
+from vid_assets.assets.train.manifest import training_set_spec
+from vid_assets.config.file import home as home_of_environment
+from vid_assets.home import prune, removal
 from vid_assets.project import Project
-from vid_assets.steps import prune, removal
-from vid_assets.steps.manifests import training_set_spec
+from vid_assets.section import ConfigError
 from vid_assets.store.place import files_at, local_folder
-from vid_assets.store.state import Fingerprint, StageState, StateFolder
-from vid_assets_tests.harness import Home
+from vid_assets.store.state import AssetState, Fingerprint, StateFolder
+from vid_assets_tests.harness import Home, work_of
 
 BUCKET = "vid-assets-tests"
 
@@ -68,8 +68,8 @@ def test_states_are_objects_and_their_locks_are_local():
     home = f"s3://{BUCKET}/states"
     states = StateFolder(home)
     assert states.read("clips", "b1") is None and states.finished() == []
-    states.write(StageState("clips", "b1", Fingerprint("1"), "v1", "d1"))
-    states.write(StageState("training_set/short", None, Fingerprint("1"), "v2", "d2"))
+    states.write(AssetState("clips", "b1", Fingerprint("1"), "v1", "d1"))
+    states.write(AssetState("training_set/short", None, Fingerprint("1"), "v2", "d2"))
     assert StateFolder(home).read("clips", "b1").data_version == "v1"
     assert StateFolder(home).finished() == [("clips", "b1"), ("training_set/short", None)]
     with states.lock("clips", "b1"):
@@ -90,14 +90,16 @@ def test_from_footage_to_a_training_set_and_a_removal(tmp_path: Path, models: Pa
     assert any(name.startswith("lancedb/latents.lance/data/") for name in files_at(made.project.home).sizes())
     assert not (made.project.local / "lancedb").exists()
 
-    from model.data import TrainingSet
+    from model.data.training_set import TrainingSet
+    from model.manifest import TrainingSetSpec
 
-    data = TrainingSet(training_set_spec(made.project, "short"), 16)
+    spec = training_set_spec(work_of(made.project, "checkpoint/short", "one"))
+    data = TrainingSet(TrainingSetSpec(**spec), 16)
     sample = next(one for one in data.samples.values() if one.kind == "video")
     stored = {row["sample_id"]: blob for row, blob in made.project.store.read_blobs("latents", "true", "latent")}
     assert data.read([sample.sample_id]).latents[0].numpy().tobytes() == stored[sample.sample_id]
 
-    video = removal.plan(made.project, "one.mp4")
+    video = removal.removal_of(made.project, "one.mp4")
     removal.remove(made.project, video, progress=lambda text: None)
     files = files_at(f"{made.project.home}/lancedb")
     for name in files.sizes():

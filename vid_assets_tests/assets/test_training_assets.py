@@ -17,12 +17,12 @@ import pytest
 from model.errors import ModelError
 from model.manifest import check_train
 from vid_assets import cli
-from vid_assets.staleness import standings
-from vid_assets.steps import evaluations, lineage
-from vid_assets.steps.manifests import manifest
-from vid_assets.steps.plan import plan_for
-from vid_assets.steps.trained_runs import run_named
-from vid_assets_tests.harness import Home
+from vid_assets.assets.train.manifest import manifest
+from vid_assets.assets.train.memory_plan import plan_for
+from vid_assets.home.runs import run_named
+from vid_assets.reports import lineage
+from vid_assets.reports.staleness import standings
+from vid_assets_tests.harness import Home, run_asset, work_of
 
 BOTH = ("one", "two")
 
@@ -221,7 +221,7 @@ def test_other_experiments_are_compared_with_from_what_is_stored(story: Story, c
 
 
 def test_what_is_not_on_equal_terms_is_told_and_not_compared(story: Story):
-    from vid_assets.steps.comparisons import compared
+    from vid_assets.assets.train.comparisons import compared
 
     project = story.home.project
     facts = project.states.read("evaluation/long", "one").facts
@@ -234,17 +234,18 @@ def test_what_is_not_on_equal_terms_is_told_and_not_compared(story: Story):
 
 
 def runtime(told: Story, change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-    return manifest(changed(told, change).project, "long", "one")["runtime"]
+    return manifest(work_of(changed(told, change).project, "checkpoint/long", "one"))["runtime"]
 
 
 def test_a_run_is_told_all_that_the_configuration_decides(story: Story):
-    check_train(manifest(story.home.project, "short", "two") | {"output": "somewhere"})
+    check_train(manifest(work_of(story.home.project, "checkpoint/short", "two")) | {"output": "somewhere"})
     told = runtime(story, lambda config: config.update(train={"processes": 2, "validate_every": 3}))
     assert (told["processes"], told["validate_every"], told["engine"]) == (2, 3, "ddp")
 
 
 def test_auto_is_the_cheapest_policy_that_fits_and_refused_where_none_does(story: Story):
-    usages = {one.name: one.peak for one in plan_for(story.home.project, "long", "one").usages}
+    work = work_of(story.home.project, "checkpoint/long", "one")
+    usages = {one.name: one.peak for one in plan_for(work.folder("plans"), work.runtime["setup"]).usages}
 
     def policy(memory: float) -> str:
         return runtime(story, lambda config: config.update(train={"memory_gb": memory / 2**30}))["activation"]
@@ -258,7 +259,7 @@ def test_auto_is_the_cheapest_policy_that_fits_and_refused_where_none_does(story
 
 def test_memory_that_no_training_fits_stops_no_evaluation(story: Story):
     home = changed(story, lambda config: config.update(train={"memory_gb": 1e-6, "threads": 1}))
-    found = evaluations.evaluation(home.project, "long", "one")
+    found = run_asset(home.project, "evaluation/long", "one")
     assert found.facts["held-out loss"] == story.shown["a video"]["evaluation/long[one]"]["held-out loss"]
 
 
@@ -303,9 +304,9 @@ def test_a_checkpoint_is_exported_for_diffusers(story: Story, tmp_path: Path, ca
 
 def test_every_policy_of_the_model_can_be_chosen(story: Story):
     from model.memory.activation import POLICIES
-    from vid_assets.config.curriculum import Policy
+    from model.recipe import PolicyName
     from vid_assets.config.curriculum import Stage as Section
 
     for policy in POLICIES:
         assert Section(name="a", buckets=["5x32x48@8"], steps=1, activation=policy).activation == policy
-    assert set(Policy.__args__) == set(POLICIES)
+    assert set(PolicyName.__args__) == set(POLICIES)

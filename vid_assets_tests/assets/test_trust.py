@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from vid_assets.staleness import standings
-from vid_assets.steps import training_sets
+from vid_assets.assets.train import training_set as training_sets
+from vid_assets.reports.staleness import standings
 from vid_assets.store.tables import equals
 from vid_assets_tests.assets.test_cache_matrix import STATS, VIDEO, samples, start
-from vid_assets_tests.harness import DATA
+from vid_assets_tests.harness import DATA, bump, work_of
 
 
 def conditions(made) -> dict[str, str]:
@@ -38,7 +38,7 @@ def test_a_file_that_changed_since_the_scan_is_refused(home, put, clips):
 
 
 def test_a_file_that_changes_while_it_is_hashed_is_refused(home, put, clips, monkeypatch):
-    from vid_assets.steps import videos
+    from vid_assets.assets.ingest import raw_videos as videos
 
     made = home()
     put(made, "one.mp4")
@@ -56,24 +56,20 @@ def test_a_file_that_changes_while_it_is_hashed_is_refused(home, put, clips, mon
 
 
 def test_a_header_read_anew_is_that_of_the_file_that_was_hashed(home, put, clips, monkeypatch):
-    from vid_assets import code_versions
-
     made = home()
     put(made, "one.mp4")
     made.scan()
     made.materialize(["raw_videos"], "b00001")
     before = made.rows("videos")
     shutil.copyfile(clips / "one_better.mp4", made.footage / "one.mp4")  # and no scan yet
-    monkeypatch.setattr(code_versions, "VIDEOS", "bumped")
-    monkeypatch.setattr("vid_assets.steps.videos.PROBE_VERSION", "bumped")
+    bump(monkeypatch, "raw_videos")
+    monkeypatch.setattr("vid_assets.assets.ingest.raw_videos.PROBE_VERSION", "bumped")
     assert made.materialize(["raw_videos"], "b00001", fail=True) == {}
     assert made.rows("videos") == before
 
 
 def test_a_file_that_cannot_be_read_does_not_stop_those_beside_it(home, put, monkeypatch):
     """It was replaced by what cannot be opened, and another release reads headers anew."""
-    from vid_assets import code_versions
-
     made = home()
     put(made, "one.mp4")
     put(made, "two.mp4")
@@ -82,8 +78,8 @@ def test_a_file_that_cannot_be_read_does_not_stop_those_beside_it(home, put, mon
     (made.footage / "two.mp4").unlink()
     (made.footage / "two.mp4").symlink_to(made.folder / "nowhere.mp4")
     made.scan()
-    monkeypatch.setattr(code_versions, "VIDEOS", "bumped")
-    monkeypatch.setattr("vid_assets.steps.videos.PROBE_VERSION", "bumped")
+    bump(monkeypatch, "raw_videos")
+    monkeypatch.setattr("vid_assets.assets.ingest.raw_videos.PROBE_VERSION", "bumped")
     made.materialize(["raw_videos"], "b00001")
     errors = sorted(row["error"] or "" for row in made.rows("videos"))
     assert errors == ["", "", "cannot be read: No such file or directory"]  # two.mp4 as it was stays, for lineage
@@ -116,15 +112,14 @@ def test_a_header_that_claims_other_frames_is_proved_anew(home, put, monkeypatch
     """And nothing but the proof is decoded for again."""
     from dataclasses import replace
 
-    from vid_assets import code_versions
-    from vid_assets.steps import videos
+    from vid_assets.assets.ingest import raw_videos as videos
 
     made = home()
     put(made, "one.mp4")
     made.run()
     probe_apart = videos.probe_apart
     monkeypatch.setattr(videos, "probe_apart", lambda *args: replace(probe_apart(*args), claimed_frames=40))
-    monkeypatch.setattr(code_versions, "VIDEOS", "bumped")
+    bump(monkeypatch, "raw_videos")
     monkeypatch.setattr(videos, "PROBE_VERSION", "bumped")
     assert made.run()["frame_stats[b00001]"] == 1
     (proof,) = made.rows("frame_stats", "`group` = 'proof'")
@@ -204,7 +199,7 @@ def test_a_copy_of_a_held_out_video_never_trains(home, put):
     clip_of = {row["video_id"]: row["clip_id"] for row in made.rows("clips")}
     lost = {"clip_id": clip_of[two], "duplicate_of": clip_of[one], "distance": 1, "kind": "near"}
     store.upsert("duplicates", [lost | {"ingest_batch": "elsewhere", "cache_key": "", "content_hash": ""}])
-    splits = training_sets._splits(made.project, made.rows("samples"))
+    splits = training_sets._splits(work_of(made.project, "training_set/short"), made.rows("samples"))
     assert splits[one] == "heldout" and two not in splits
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vid_assets.config import ConfigError
-from vid_assets.stages import all_stages
-from vid_assets.steps.vae import vae
+from vid_assets.assets import assets_of
+from vid_assets.section import ConfigError
+from vid_assets_tests.harness import run_asset
 from vid_assets_tests.small_vaes import save_small_vae
 
 BUCKETS = ["1x64x64", "9x64x64@8"]
@@ -29,7 +29,7 @@ def test_another_family_fills_a_home_without_training_and_a_change_recomputes_la
         ("wan", "ok", (32, 1, 8, 8)),
         ("wan", "ok", (32, 3, 8, 8)),
     }
-    assert "checkpoint/short" not in all_stages(made.project.config)
+    assert "checkpoint/short" not in assets_of(made.project.config)
     assert made.materialize(["training_set/short"]) == {"training_set/short": len(made.rows("samples"))}
 
     made.change(vae={"family": "cogvideox", "source": str(save_small_vae(tmp_path, "cogvideox-5b"))})
@@ -38,7 +38,7 @@ def test_another_family_fills_a_home_without_training_and_a_change_recomputes_la
 
     # wan can be had with 16x16 pixels to a latent pixel too: these buckets then do not fit its denoiser's patches
     made.change(vae={"family": "wan", "source": str(save_small_vae(tmp_path, "wan-2.2"))})
-    assert vae(made.project).facts["compression"] == "4x16x16, 48 channels"
+    assert run_asset(made.project, "vae").facts["compression"] == "4x16x16, 48 channels"
     made.stage("short")["buckets"] = ["1x80x80", "9x80x80@8"]
     with pytest.raises(ConfigError, match="'1x80x80': height and width must be multiples of 32 for wan"):
-        vae(made.project)
+        run_asset(made.project, "vae")

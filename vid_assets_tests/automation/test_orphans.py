@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from vid_assets.orphans import TAG, fail_dead_runs, note_process, this_process
+from vid_assets.orchestration.orphans import TAG, fail_dead_runs, note_process, this_process
 
 STARTED = dg.DagsterRunStatus.STARTED
 
@@ -32,7 +32,7 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
 
 
 def test_a_run_whose_process_is_gone_fails(instance):
-    code = "from vid_assets.orphans import this_process; print(this_process())"
+    code = "from vid_assets.orchestration.orphans import this_process; print(this_process())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     run_id = started(instance, ended)
     assert fail_dead_runs(instance) == [run_id]

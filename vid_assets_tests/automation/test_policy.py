@@ -6,9 +6,11 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 
-from vid_assets.automation import automation_sensor, follow_changes
-from vid_assets.definitions import build_assets, build_definitions
-from vid_assets.sensor import BATCH_RUN
+from vid_assets.definitions import build_definitions
+from vid_assets.orchestration.assets import build_assets
+from vid_assets.orchestration.automation import automation_sensor, follow_changes
+from vid_assets.orchestration.sensor import batch_run
+from vid_assets_tests.harness import bump
 
 
 class Graph:
@@ -235,7 +237,7 @@ def test_new_footage_starts_nothing_in_the_batches_that_were_there(home, put):
     assert found == set()
     put(made, "still_two.png")
     made.scan()
-    made.materialize(BATCH_RUN, "b00002")
+    made.materialize(batch_run(made.project.config), "b00002")
     found, cursor = requested(made, cursor)
     assert not [name for name in found if "b00001" in name]
 
@@ -246,7 +248,7 @@ def test_new_code_that_reads_the_files_is_followed(home, put, monkeypatch):
     made.scan()
     made.materialize(["raw_videos"], "b00001")
     _, cursor = requested(made, None)
-    monkeypatch.setattr("vid_assets.code_versions.VIDEOS", "another")
+    bump(monkeypatch, "raw_videos", "another")
     found, cursor = requested(made, cursor)
     assert found == {"raw_videos[b00001]"}
     made.materialize(["raw_videos"], "b00001")

@@ -13,8 +13,8 @@ import pytest
 
 from vid_assets.definitions import build_definitions
 from vid_assets.footage.listing import FoundFile, ListingError
-from vid_assets.partitions import register_batches
-from vid_assets.sensor import BATCH_RUN, Cursor, Tick, changed_batches, footage_sensor, look, settled
+from vid_assets.orchestration.partitions import register_batches
+from vid_assets.orchestration.sensor import Cursor, Tick, batch_run, changed_batches, footage_sensor, look, settled
 from vid_assets_tests.harness import Home
 
 SETTLE_S = 10.0
@@ -224,7 +224,7 @@ def test_a_better_copy_in_a_later_batch_requests_the_latents_of_the_earlier_one(
     assert list(watched.settle().new) == ["b00002"]
     assert [row["accepted"] for row in home.rows("verdicts")] == [True]
     register_batches(home.instance, ["b00002"])
-    home.materialize([name for name in BATCH_RUN if name != "source_files"], "b00002")
+    home.materialize([name for name in batch_run(home.project.config) if name != "source_files"], "b00002")
     assert [row["ingest_batch"] for row in home.rows("duplicates")] == ["b00001"]
     tick = watched.look()
     assert (list(tick.new), list(tick.moved)) == ([], ["b00001"])
@@ -261,7 +261,7 @@ def test_the_sensor_registers_the_batch_and_requests_it_as_one_run(home, put, in
     assert instance.get_dynamic_partitions("ingest_batch") == ["b00001"]
     (request,) = result.run_requests
     assert request.partition_key == "b00001"
-    assert {key.to_user_string() for key in request.asset_selection} == set(BATCH_RUN)
+    assert {key.to_user_string() for key in request.asset_selection} == set(batch_run(one.project.config))
     again = evaluate(one, instance, result.cursor)
     assert not again.run_requests
     assert again.skip_reason.skip_message == "no new footage"

@@ -24,7 +24,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from vid_assets_tests.harness import Home
+from vid_assets_tests.harness import Home, work_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]  # the first test waits for the whole story
 
@@ -274,17 +274,18 @@ def test_encode_goes_on_where_it_was_killed(story: Story):
 
 
 def test_killed_encodes_give_the_latents_of_an_undisturbed_one(story: Story):
+    from vid_assets.assets.encode.latent_plan import plan_latents
+    from vid_assets.assets.encode.latent_work import configured_backend, lazy_vae, tasks_of
+    from vid_assets.assets.encode.stored_latents import stored_latents
+    from vid_assets.assets.weights import weights_of
     from vid_assets.encoding.rows import from_bytes
-    from vid_assets.steps import latents as step
-    from vid_assets.steps.latent_plan import plan_latents
-    from vid_assets.steps.vae import weights_of
 
-    project = story.home.project
-    weights = weights_of(project, project.config.vae)
-    planned = plan_latents(project, BATCH, weights.hash).latents
-    encoder = step.configured_encoder(project, step.configured_vae(project, str(weights.folder)))
-    undisturbed = {row["sample_id"]: row for rows in encoder.batches(step.tasks_of(project, planned)) for row in rows}
-    stored = {row["sample_id"]: (row, payload) for row, payload in step.stored_latents(project, undisturbed)}
+    work = work_of(story.home.project, "latents", BATCH)
+    store, weights = work.store, weights_of(work.local, work.runtime["weights"])
+    planned = plan_latents(store, BATCH, work.config, weights.hash).latents
+    backend = configured_backend(work.runtime["encoding"], lazy_vae(work))
+    undisturbed = {row["sample_id"]: row for rows in backend.batches(tasks_of(store, planned)) for row in rows}
+    stored = {row["sample_id"]: (row, payload) for row, payload in stored_latents(store, undisturbed)}
     assert stored.keys() == undisturbed.keys()
     for name, (row, payload) in stored.items():
         expected = from_bytes(undisturbed[name]["latent"], row["dtype"], row["shape"])
@@ -320,8 +321,11 @@ def test_resumed_training_is_the_undisturbed_one(story: Story, tmp_path: Path):
     for number, handler in handlers.items():
         signal.signal(number, handler)
     assert code == 0
-    undisturbed = json.loads((tmp_path / "run" / "final" / "losses.json").read_text(encoding="utf-8"))
-    assert json.loads((final / "losses.json").read_text(encoding="utf-8")) == undisturbed
+    losses, undisturbed = (
+        json.loads((folder / "curves.json").read_text(encoding="utf-8"))["loss"]
+        for folder in (final, tmp_path / "run" / "final")
+    )
+    assert losses == undisturbed
 
 
 def standings(done: subprocess.CompletedProcess[str]) -> dict[str, SimpleNamespace]:

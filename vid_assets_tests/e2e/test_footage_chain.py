@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.labelled.footage import FOOTAGE
 from vid_assets_tests.harness import Home
-from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage
+from vid_assets_tests.unit.footage.rendering import needs_footage
 
 pytestmark = [pytest.mark.slow, needs_footage]
 

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from vid_assets.launching import CURATION
 from vid_assets_tests.e2e.browsing import CHROMIUM
 from vid_assets_tests.e2e.processes import Process, started
-from vid_assets_tests.harness import REPO
+from vid_assets_tests.harness import CURATION, REPO
 
 #: A browser that works takes some 20 s; one that hangs is ended, and another one is tried, so often.
 _BROWSE_S, _BROWSERS = 240, 2

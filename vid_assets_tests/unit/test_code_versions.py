@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vid_assets.stages import all_stages
 from vid_assets_tests import record_code_versions as guard
-from vid_assets_tests.unit.test_definitions import project_of
 
 SHOTS = "vid_assets/curation/shots.py"
 
@@ -26,10 +24,8 @@ def test_every_file_of_the_algorithms_is_covered_or_exempt():
     assert guard.uncovered() == []
 
 
-def test_every_stage_is_covered_by_the_version_that_it_uses(tmp_path):
-    versions = guard.versions()
-    for name, stage in all_stages(project_of(tmp_path).config).items():
-        assert stage.code_version == versions[name.partition("/")[0]], name
+def test_every_asset_is_covered():
+    assert set(guard.versions()) == set(guard.COVERED)
 
 
 @pytest.fixture
@@ -59,20 +55,28 @@ def test_comments_docstrings_and_formatting_are_no_change(copy):
     assert unbumped(copy) == set()
 
 
-def test_a_changed_algorithm_is_noticed_for_its_stages_alone(copy):
+def test_a_changed_declaration_is_no_change_of_the_algorithm(copy):
+    edit(copy, "vid_assets/assets/curate/clips.py", 'upstream=("raw_videos", ', "upstream=(")
+    edit(copy, "vid_assets/assets/train/training_set.py", "tolerant=True", "tolerant=False")
+    assert unbumped(copy) == set()
+
+
+def test_a_changed_algorithm_is_noticed_for_its_assets_alone(copy):
     with (copy / SHOTS).open("a", encoding="utf-8") as file:
         file.write("\nSOMETHING = 1\n")
     assert unbumped(copy) == {"clips"}
 
 
-def test_a_change_in_a_shared_file_is_noticed_in_every_stage_that_uses_it(copy):
+def test_a_change_in_a_shared_file_is_noticed_in_every_asset_that_uses_it(copy):
     with (copy / "vid_assets/footage/geometry.py").open("a", encoding="utf-8") as file:
         file.write("\nSOMETHING = 1\n")
     assert unbumped(copy) == {"raw_videos", "frame_stats", "latents"}
 
 
-def test_one_function_of_a_shared_file_concerns_its_stage_alone(copy):
-    edit(copy, "vid_assets/steps/curation.py", '"accepted": not failures', '"accepted": bool(not failures)')
+def test_one_function_of_a_shared_file_concerns_its_asset_alone(copy):
+    edit(
+        copy, "vid_assets/assets/curate/curated_clips.py", '"accepted": not failures', '"accepted": bool(not failures)'
+    )
     assert unbumped(copy) == {"curated_clips"}
 
 
@@ -93,7 +97,7 @@ def test_recording_refuses_a_change_without_a_bump(copy, tmp_path, capsys):
     assert guard.main([], record, now) == 1
     assert "curated_clips: unbumped" in capsys.readouterr().err
     assert record.read_text(encoding="utf-8") == before
-    assert guard.main(["--same-output", "clips"], record, now) == 1, "another stage was named"
+    assert guard.main(["--same-output", "clips"], record, now) == 1, "another asset was named"
     assert guard.main(["--same-output", "curated_clips"], record, now) == 0
     assert guard.problems(json.loads(record.read_text(encoding="utf-8")), now) == {}
 

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from vid_assets.config import Bucket, Config, ConfigError
-from vid_assets.config_file import PRESETS, load_config, parse_config
+from vid_assets.config import Config
+from vid_assets.config.file import PRESETS, load_config, parse_config
+from vid_assets.encoding.settings import Bucket
+from vid_assets.section import ConfigError
 
 GOOD: dict[str, Any] = {
     "sources": [{"uri": "footage"}, {"uri": "more"}],
@@ -308,3 +310,9 @@ def test_every_other_section_may_be_left_out_or_empty(section):
         assert getattr(parse_config(GOOD), section) is None
     else:
         assert getattr(parse_config(GOOD), section) == getattr(parse_config(GOOD | {section: {}}), section)
+
+
+def test_every_key_is_listed_as_it_is_declared():
+    from vid_assets_tests.configuration import PAGE, page
+
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m vid_assets_tests.configuration`"

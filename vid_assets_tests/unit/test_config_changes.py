@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vid_assets.config import ConfigError
-from vid_assets.config_changes import changed, parse_changes, write_changes
-from vid_assets.config_file import load_config, parse_config
+from vid_assets.config.changes import changed, parse_changes, write_changes
+from vid_assets.config.file import load_config, parse_config
+from vid_assets.section import ConfigError
 
 FILE = """\
 # my footage

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from model.presets import PRESETS
-from vid_assets.config import Config, Experiment
-from vid_assets.config_file import parse_config
+from model.denoisers import PRESETS
+from vid_assets.config import Config
+from vid_assets.config.experiments import Experiment
+from vid_assets.config.file import parse_config
 from vid_assets_tests.unit.test_config import GOOD, changed, complaint
 
 Change = Callable[[dict[str, Any]], Any]
@@ -39,16 +41,23 @@ def parsed(change: Change) -> Config:
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_preset_brings_the_objective_that_it_was_trained_with(name):
     preset = PRESETS[name]
-    objective = Experiment(model=name).objective
-    assert dict(preset.objective).items() <= objective.items()
-    assert Experiment(model=name, objective=objective).objective == objective
+    objective = Experiment(model=name).objective.model_dump()
+    assert preset.objective.model_dump().items() <= objective.items()
+    assert Experiment(model=name, objective=objective).objective.model_dump() == objective
 
 
 def test_what_an_objective_leaves_out_is_the_presets():
-    assert parsed(of(objective={"logit_mean": 0.5})).experiments["one"].objective == {
+    assert parsed(of(objective={"logit_mean": 0.5})).experiments["one"].objective.model_dump() == {
         "name": "flow_matching", "shift": 3.0, "time_sampling": "logit_normal", "logit_mean": 0.5, "logit_std": 1.0,
     }  # fmt: skip
-    assert parsed(of(objective={"shift": "dynamic"})).experiments["one"].objective["shift"] == "dynamic"
+    assert parsed(of(objective={"shift": "dynamic"})).experiments["one"].objective.shift == "dynamic"
+
+
+def test_whole_numbers_of_an_objective_stay_whole_in_what_is_hashed_of_a_recipe():
+    settings = parsed(of(objective={"shift": 5, "logit_std": 2.0})).experiments["one"].settings
+    assert json.dumps(settings["objective"]) == (
+        '{"name": "flow_matching", "shift": 5, "time_sampling": "logit_normal", "logit_mean": 0.0, "logit_std": 2.0}'
+    )
 
 
 @pytest.mark.parametrize(

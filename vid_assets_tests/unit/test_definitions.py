@@ -12,10 +12,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vid_assets.config_file import parse_config
-from vid_assets.definitions import build_assets, build_definitions
+from vid_assets.assets import assets_of
+from vid_assets.config.file import parse_config
+from vid_assets.definitions import build_definitions
+from vid_assets.orchestration.assets import build_assets
 from vid_assets.project import Project
-from vid_assets.stages import all_stages
 from vid_assets_tests.harness import CONFIG, REPO
 
 HEAVY = ("torch", "diffusers", "transformers", "lancedb", "lance", "pandas", "decord", "cv2", "av")
@@ -138,9 +139,9 @@ def test_blocking_checks(definitions):
 
 def test_what_enters_a_fingerprint_is_seen_by_dagster(project):
     """An input of the caching that Dagster does not know as a dependency would never start a run."""
-    for name, stage in all_stages(project.config).items():
-        assert set(stage.upstream) <= GRAPH[name][2], name
-        assert stage.partitions == {"b": "batch", "x": "experiment", None: None}[GRAPH[name][0]]
+    for name, asset in assets_of(project.config).items():
+        assert set(asset.upstream) <= GRAPH[name][2], name
+        assert asset.partitions == {"b": "batch", "x": "experiment", None: None}[GRAPH[name][0]]
 
 
 def test_a_changed_setting_changes_the_code_version_of_its_assets_alone(tmp_path, specs):
@@ -176,7 +177,7 @@ def test_sensors_and_schedule_are_off_unless_switched_on(tmp_path, definitions):
     assert set(found.values()) == {"RUNNING"}
 
 
-@pytest.mark.parametrize("folder", ["footage", "curation", "encoding", "store", "views", "steps"])
+@pytest.mark.parametrize("folder", ["footage", "curation", "encoding", "store", "views", "assets", "home", "reports"])
 def test_the_rooms_below_the_assets_know_no_dagster(folder):
     for path in sorted((REPO / "vid_assets" / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -184,4 +185,4 @@ def test_the_rooms_below_the_assets_know_no_dagster(folder):
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 assert name.split(".")[0] != "dagster", path
-                assert not name.startswith("vid_assets.assets"), path
+                assert not name.startswith("vid_assets.orchestration"), path

@@ -11,9 +11,9 @@ import pytest
 
 from model.memory.case import GIB, Case, Usage, in_words
 from vid_assets import cli
-from vid_assets.config_file import parse_config
+from vid_assets.assets.train import memory_plan as plans
+from vid_assets.config.file import parse_config
 from vid_assets.project import Project
-from vid_assets.steps import plan as plans
 
 PEAKS = {"none": 40.0, "diffusers": 20.0, "block": 10.0}
 
@@ -58,27 +58,35 @@ def project_of(tmp_path: Path) -> Callable[..., Project]:
     return make
 
 
+def plan_for(project: Project) -> plans.MemoryPlan:
+    return plans.plan_for(project.folder("plans"), plans.Setup.of(project.config, "only", "one"))
+
+
+def policy_for(project: Project) -> str | dict[str, bool]:
+    return plans.policy_for(project.folder("plans"), plans.Setup.of(project.config, "only", "one"))
+
+
 def test_the_largest_pass_of_a_stage_is_planned(project_of, planned):
-    found = plans.plan_for(project_of({"batch_size": 6, "micro_batch": 2}), "only", "one")
+    found = plan_for(project_of({"batch_size": 6, "micro_batch": 2}))
     assert found.bucket == "9x64x64@8"
     case, _ = planned[0]
     assert (case.preset, case.shape, case.samples, case.text_tokens) == ("wan-tiny", (3, 8, 8), 2, 32)
     assert (case.precision, case.optimizer, case.device, case.accumulates) == ("fp32", "adamw", "cpu", True)
-    many = plans.plan_for(project_of({"micro_batch": {"1x64x64": 8, "9x64x64@8": 1}, "batch_size": 8}), "only", "one")
+    many = plan_for(project_of({"micro_batch": {"1x64x64": 8, "9x64x64@8": 1}, "batch_size": 8}))
     assert many.bucket == "1x64x64"  # four stills are more than one clip of three latent frames
 
 
 def test_a_pass_has_no_more_than_the_share_of_its_kind(project_of, planned):
-    plans.plan_for(project_of({"batch_size": 4, "image_share": 0.25}), "only", "one")
-    plans.plan_for(project_of({"batch_size": 4, "image_share": 0.25, "share_unit": "tokens"}), "only", "one")
+    plan_for(project_of({"batch_size": 4, "image_share": 0.25}))
+    plan_for(project_of({"batch_size": 4, "image_share": 0.25, "share_unit": "tokens"}))
     assert [case.samples for case, _ in planned] == [3, 4]
 
 
 def test_each_process_plans_its_own_share(project_of, planned):
     stage = {"batch_size": 8, "buckets": ["9x64x64@8"], "image_share": 0}
-    plans.plan_for(project_of(stage, {"processes": 4, "engine": "fsdp2"}), "only", "one")
-    plans.plan_for(project_of(stage, {"processes": 4, "engine": "ddp"}), "only", "one")
-    plans.plan_for(project_of(stage, {"processes": 1}), "only", "one")
+    plan_for(project_of(stage, {"processes": 4, "engine": "fsdp2"}))
+    plan_for(project_of(stage, {"processes": 4, "engine": "ddp"}))
+    plan_for(project_of(stage, {"processes": 1}))
     assert [(case.samples, case.shards, case.accumulates) for case, _ in planned] == [
         (2, 4, False),
         (2, 1, True),  # its gradients are there from the start
@@ -87,10 +95,10 @@ def test_each_process_plans_its_own_share(project_of, planned):
 
 
 def test_auto_takes_the_cheapest_policy_that_fits_and_none_without_a_budget(project_of, planned):
-    assert plans.policy_for(project_of(), "only", "one") == "none"
+    assert policy_for(project_of()) == "none"
     assert not planned  # nothing is planned where nothing depends on it
     for memory_gb, policy in ((40, "none"), (39.9, "diffusers"), (10, "block")):
-        assert plans.policy_for(project_of(train={"memory_gb": memory_gb}), "only", "one") == policy
+        assert policy_for(project_of(train={"memory_gb": memory_gb})) == policy
 
 
 def test_a_stage_that_fits_under_no_policy_is_refused(project_of, planned, monkeypatch):
@@ -98,26 +106,26 @@ def test_a_stage_that_fits_under_no_policy_is_refused(project_of, planned, monke
     from model.memory.options import DoesNotFitError
 
     with pytest.raises(DoesNotFitError, match=r"10\.0 GiB even with the policy 'block'; 9\.0 .* micro_batch: 1"):
-        plans.policy_for(project_of(train={"memory_gb": 9}), "only", "one")
-    found = plans.plan_for(project_of(train={"memory_gb": 9}), "only", "one")
+        policy_for(project_of(train={"memory_gb": 9}))
+    found = plan_for(project_of(train={"memory_gb": 9}))
     assert found.chosen is None and found.fits is False
 
 
 def test_a_policy_of_the_users_own_is_kept_and_measured(project_of, planned):
     own = {"WanAttention": True, "blocks.0.*": False}
     project = project_of({"activation": own}, {"memory_gb": 12})
-    assert plans.policy_for(project, "only", "one") == own
-    found = plans.plan_for(project, "only", "one")
+    assert policy_for(project) == own
+    found = plan_for(project)
     assert found.usage is not None and found.usage.policy == own and found.fits is False  # 15 GiB, said and not changed
     assert [one.name for one in found.usages] == ["none", "diffusers", found.chosen, "block"]
     assert "WanAttention: true, blocks.0.*: false *" in found.markdown()
 
 
 def test_a_plan_is_made_once_for_all_that_it_depends_on(project_of, planned):
-    plans.plan_for(project_of(), "only", "one")
-    again = plans.plan_for(project_of(train={"memory_gb": 20}), "only", "one")
+    plan_for(project_of())
+    again = plan_for(project_of(train={"memory_gb": 20}))
     assert len(planned) == 1 and again.chosen == "diffusers"
-    plans.plan_for(project_of({"batch_size": 5}), "only", "one")
+    plan_for(project_of({"batch_size": 5}))
     assert len(planned) == 2
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vid_assets.training_report import PipesReporter
+from vid_assets.orchestration.training_report import PipesReporter
 
 
 class Pipes:

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from benchmarks.labelled.footage import FOOTAGE
 from vid_assets.curation.groups import GROUPS, GroupStats
 from vid_assets.curation.statistics import measure
 from vid_assets.footage.probe import probe
-from vid_assets_tests.unit.footage.rendering import FOOTAGE
 
 
 def header(path: str | Path) -> dict[str, Any]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vid_assets.curation.clip_arrays import ClipArrays
 from vid_assets.curation.continuity import EVENTS, find_events
 from vid_assets.curation.groups import GROUPS, GroupStats
-from vid_assets.curation.source import Source, Stretch
+from vid_assets.curation.letterbox import Letterbox
+from vid_assets.curation.source_arrays import SourceArrays
 from vid_assets.curation.transitions import Boundary
 
 FPS = 25
 
 
-def source(frames: int = 100, times=None, **columns) -> Source:
+def source(frames: int = 100, times=None, **columns) -> SourceArrays:
     """A source of ordinary moving footage, but for the given columns."""
     ordinary = {
         "proof": {"corrupt": 0.0, "bytes": 5000.0},
@@ -26,7 +28,7 @@ def source(frames: int = 100, times=None, **columns) -> Source:
     for group, names in ordinary.items():
         stats = {name: list(columns.get(name, [value] * len(stamps))) for name, value in names.items()}
         groups[group] = GroupStats(group, GROUPS[group], stamps, stats)
-    made = Source({"width": 640, "height": 360}, groups)
+    made = SourceArrays({"width": 640, "height": 360}, groups)
     # What finds cuts and transitions has tests of its own
     made.__dict__["cuts"] = np.asarray(columns.get("cuts", np.zeros(len(stamps))))
     made.__dict__["transitions"] = []
@@ -41,11 +43,16 @@ def with_(value, frames, count: int = 100, other=0.0) -> list[float]:
     return column
 
 
-def found(made: Source, start: int = 0, stop: int | None = None) -> list[tuple[str, float, float]]:
-    frames = slice(start, len(made.times) if stop is None else stop)
+def clip(made: SourceArrays, start: int = 0, stop: int | None = None, kept: float = 1.0) -> ClipArrays:
+    """The frames from `start` up to `stop`; bars leave the share `kept` of the picture."""
+    times = {"kind": "video", "start_s": made.edges[start], "end_s": made.edges[stop if stop is not None else -1]}
+    return ClipArrays(made, times, Letterbox(None, kept))
+
+
+def found(made: SourceArrays, start: int = 0, stop: int | None = None) -> list[tuple[str, float, float]]:
     return [
         (event.kind, round(event.start_s * FPS, 6), round(event.end_s * FPS, 6))
-        for event in find_events(Stretch(made, frames))
+        for event in find_events(clip(made, start, stop))
     ]
 
 
@@ -56,7 +63,7 @@ def test_ordinary_footage_has_no_events():
 def test_events_last_from_the_first_frame_that_shows_them_until_the_first_that_does_not():
     made = source(black=with_(1.0, range(10, 14)), clipped=with_(0.3, [40]), corrupt=with_(1.0, range(98, 100)))
     assert found(made) == [("black", 10, 14), ("clipped", 40, 41), ("corrupt", 98, pytest.approx(100))]
-    values = {event.kind: event.value for event in find_events(Stretch(made, slice(0, 100)))}
+    values = {event.kind: event.value for event in find_events(clip(made))}
     assert values == {"black": 1.0, "clipped": pytest.approx(0.3), "corrupt": 2.0} and values.keys() <= EVENTS.keys()
 
 
@@ -131,8 +138,8 @@ def test_shake_but_neither_a_pan_nor_a_whip_pan():
 
 def test_bars_count_as_nothing():
     made = source(clipped=with_(0.09, range(40, 50)))
-    assert find_events(Stretch(made, slice(0, 100))) == []
-    (event,) = find_events(Stretch(made, slice(0, 100), kept=0.6))
+    assert find_events(clip(made)) == []
+    (event,) = find_events(clip(made, kept=0.6))
     assert event.kind == "clipped" and event.value == pytest.approx(0.15)
 
 

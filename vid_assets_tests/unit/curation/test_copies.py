@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.labelled.footage import FOOTAGE
 from vid_assets.curation.duplicates import Candidate, find_duplicates
 from vid_assets.curation.hashing import MIRROR, perceptual_hash, without_bars
 from vid_assets.curation.scores import score
-from vid_assets.curation.source import Source
+from vid_assets.curation.source_arrays import SourceArrays
 from vid_assets.curation.tracks import Track
 from vid_assets_tests.unit.curation.measuring import header, measured
-from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage, texture, write_video
+from vid_assets_tests.unit.footage.rendering import needs_footage, texture, write_video
 
 LIMIT = 6
 #: A signer before a still camera, a camera that moves in, a pan; five seconds of each at most.
@@ -55,7 +56,7 @@ def candidate(path: str | Path, start_s: float, end_s: float, pixels: int, name:
     times = groups["light"].timestamps
     count = sum(start_s <= time < end_s for time in times)
     clip = {"start_s": start_s, "end_s": end_s, "kind": "video", "frame_count": count}
-    found = score(clip, Source(video, groups))
+    found = score(clip, SourceArrays(video, groups))
     hashes = np.array([value or 0 for value in found.hashes], dtype=np.int64).view(np.uint64)
     known = np.array([value is not None for value in found.hashes])
     track = Track(hashes, known, np.array(found.quarters, dtype=np.float32).reshape(-1, 4))

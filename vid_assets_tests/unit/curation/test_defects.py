@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vid_assets_tests.labelled.defects import render
-from vid_assets_tests.labelled.judging import EVENTS, RULES, events, judged, rejections
+from benchmarks.labelled.defects import render
+from benchmarks.labelled.judging import EVENTS, RULES, events, judged, rejections
 
 
 @pytest.fixture(scope="module")

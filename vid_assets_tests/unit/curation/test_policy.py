@@ -1,8 +1,7 @@
 import pytest
 
-from vid_assets.config import Policy
-from vid_assets.curation.policy import RULES, judge
-from vid_assets.curation.scores import METRICS
+from vid_assets.curation.metrics import METRICS, RULES
+from vid_assets.curation.policy import Policy, judge
 
 GOOD = {
     "decoded_ratio": 1.0,
@@ -34,7 +33,7 @@ GOOD = {
 
 def test_there_is_exactly_one_rule_per_limit_in_the_configuration():
     assert sorted(rule.name for rule in RULES) == sorted(Policy.model_fields)
-    assert all(rule.metric in METRICS and rule.op in (">=", "<=") and rule.doc for rule in RULES)
+    assert all(rule.metric.name in METRICS and rule.op in (">=", "<=") and rule.limit.doc for rule in RULES)
     assert all(rule.name.endswith("_min" if rule.op == ">=" else "_max") for rule in RULES)
 
 

@@ -3,21 +3,23 @@ import shutil
 import numpy as np
 import pytest
 
-from vid_assets.config import Policy, Shots
-from vid_assets.curation.policy import judge
-from vid_assets.curation.scores import METRICS, score
+from benchmarks.labelled.footage import FOOTAGE
+from vid_assets.curation.metrics import METRICS
+from vid_assets.curation.policy import Policy, judge
+from vid_assets.curation.scores import score
+from vid_assets.curation.settings import Shots
 from vid_assets.curation.shots import find_clips
-from vid_assets.curation.source import Source
+from vid_assets.curation.source_arrays import SourceArrays
 from vid_assets.curation.tracks import HASH_RATE
 from vid_assets_tests.unit.curation.measuring import header, measured
-from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage, pan, texture, write_video
+from vid_assets_tests.unit.footage.rendering import needs_footage, pan, texture, write_video
 
 
 def scored(path, config=None):
     """Score of every clip of a file."""
     video, groups = header(path), measured(path)
     clips = find_clips(video, groups, config or Shots())
-    source = Source(video, groups)
+    source = SourceArrays(video, groups)
     return [(clip, score(vars(clip), source)) for clip in clips]
 
 
@@ -146,7 +148,7 @@ def test_identical_packets_share_a_hash_clip_by_clip(tmp_path):
 def test_a_window_without_frames_is_an_error_and_not_a_zero(tmp_path):
     path = write_video(tmp_path / "a.mp4", pan(23, 12, (64, 48)))
     clip = {"start_s": 90.0, "end_s": 91.0, "frame_count": 24, "kind": "video"}
-    result = score(clip, Source(header(path), measured(path)))
+    result = score(clip, SourceArrays(header(path), measured(path)))
     assert "no decoded frame" in result.error and set(result.metrics.values()) == {None}
 
 
@@ -231,7 +233,7 @@ def test_real_frames_shown_twice_are_found():
 
 
 def test_a_source_is_searched_for_cuts_once_however_many_clips_it_has(tmp_path, monkeypatch):
-    from vid_assets.curation import source as module
+    from vid_assets.curation import source_arrays as module
 
     calls = []
     monkeypatch.setattr(

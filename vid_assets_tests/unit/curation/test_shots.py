@@ -4,12 +4,13 @@ import time
 import numpy as np
 import pytest
 
-from vid_assets.config import Shots
+from benchmarks.labelled.footage import FOOTAGE, labels
 from vid_assets.curation.groups import GroupStats
 from vid_assets.curation.miniatures import HEIGHT, WIDTH, pack
+from vid_assets.curation.settings import Shots
 from vid_assets.curation.shots import find_clips, standard_cuts
 from vid_assets_tests.unit.curation.measuring import header, measured
-from vid_assets_tests.unit.footage.rendering import FOOTAGE, labels, needs_footage, pan, write_video
+from vid_assets_tests.unit.footage.rendering import needs_footage, pan, write_video
 
 VIDEO = {"kind": "video"}
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.labelled.footage import FOOTAGE
 from vid_assets.curation.groups import GROUPS
 from vid_assets.curation.hashing import MIRROR, from_halves, perceptual_hash
 from vid_assets.curation.measures.base import Every
 from vid_assets.curation.statistics import measure
 from vid_assets.footage.probe import probe
 from vid_assets_tests.unit.curation.measuring import measured
-from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage, pan, texture, write_video
+from vid_assets_tests.unit.footage.rendering import needs_footage, pan, texture, write_video
 
 EVERYTHING = [
     str(path.relative_to(FOOTAGE))

@@ -2,12 +2,12 @@
 
 import pytest
 
-from vid_assets.config import Shots
+from benchmarks.labelled.scorer import Score, match_frames, match_overlaps
+from benchmarks.labelled.shot_scores import found_in, measured, score
+from benchmarks.labelled.transitions import KINDS, render
 from vid_assets.curation.miniatures import pack, unpack
+from vid_assets.curation.settings import Shots
 from vid_assets.curation.shots import find_clips
-from vid_assets_tests.labelled.scorer import Score, match_frames, match_overlaps
-from vid_assets_tests.labelled.shot_scores import found_in, measured, score
-from vid_assets_tests.labelled.transitions import KINDS, render
 from vid_assets_tests.unit.footage.rendering import pan
 
 

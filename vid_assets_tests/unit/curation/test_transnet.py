@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from vid_assets.config import Shots
 from vid_assets.curation import transnet
 from vid_assets.curation.groups import GROUPS, GroupStats, wanted_groups
+from vid_assets.curation.settings import Shots
 from vid_assets.curation.shots import find_clips
 from vid_assets.curation.statistics import measure
 from vid_assets.curation.transitions import Boundary

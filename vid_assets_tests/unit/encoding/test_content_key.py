@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vid_assets.config import Bucket
 from vid_assets.encoding.content_key import LatentParts, latent_parts, transform_name
+from vid_assets.encoding.settings import Bucket
 from vid_assets.encoding.windows import Window
 from vid_assets.store.schemas import table_spec
 

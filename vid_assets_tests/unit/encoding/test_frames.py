@@ -11,18 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.latent_space import DTYPE_BYTES
-from vid_assets.config import Bucket
+from benchmarks.labelled.footage import FOOTAGE
+from model.vaes.space import DTYPE_BYTES
 from vid_assets.encoding import frames as frames_module
 from vid_assets.encoding.content_key import latent_parts
 from vid_assets.encoding.frames import Task, by_source, decoded
 from vid_assets.encoding.rows import from_bytes, latent_row, to_bytes
+from vid_assets.encoding.settings import Bucket
 from vid_assets.encoding.threads import in_threads
 from vid_assets.encoding.transform import fit_frames
 from vid_assets.encoding.windows import Window
-from vid_assets.footage.decode import DecodeError, Route, frame_times, frames_on_screen, read_frames
+from vid_assets.footage.decode import Route, frames_on_screen
 from vid_assets.footage.probe import probe
-from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage
+from vid_assets.footage.reader import DecodeError
+from vid_assets_tests.unit.footage.reading import frame_times, read_frames
+from vid_assets_tests.unit.footage.rendering import needs_footage
 
 BUCKETS = [Bucket.parse(text) for text in ("1x32x48", "5x32x48@8", "9x64x96@12", "5x48x32@24")]
 

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vid_assets.config import Bucket
+from vid_assets.encoding.backend import LocalBackend
 from vid_assets.encoding.content_key import latent_parts
-from vid_assets.encoding.encoder import LocalEncoder
 from vid_assets.encoding.frames import Task
-from vid_assets.encoding.ray_encoder import RayEncoder
+from vid_assets.encoding.ray_backend import RayBackend
 from vid_assets.encoding.rows import from_bytes
+from vid_assets.encoding.settings import Bucket
 from vid_assets.encoding.vae import LazyVae
 from vid_assets.encoding.windows import Window
-from vid_assets.footage.decode import frame_times
 from vid_assets.footage.listing import version_now
 from vid_assets.footage.opening import ChangedSinceScanError
 from vid_assets.footage.probe import probe
+from vid_assets_tests.unit.footage.reading import frame_times
 
 BUCKETS = [Bucket.parse(text) for text in ("5x32x48@8", "1x32x48")]
 
@@ -53,9 +53,9 @@ def test_ray_gives_the_keys_and_values_of_local(models, clips, monkeypatch):
         for name in ("one", "two")
         for task in tasks_of(clips / f"{name}.mp4", version_now(str(clips / f"{name}.mp4")))
     ]
-    ours = RayEncoder(vae.encode, 2, 1, actors=1, on_gpu=False)
+    ours = RayBackend(vae.encode, 2, 1, actors=1, on_gpu=False)
     found = rows(ours, tasks)
-    local = rows(LocalEncoder(vae.encode, 3, 1), tasks)
+    local = rows(LocalBackend(vae.encode, 3, 1), tasks)
     assert found.keys() == local.keys() == {task.parts.sample_id for task in tasks}
     for name, row in found.items():
         values, expected = (from_bytes(one["latent"], "float32", one["shape"]) for one in (row, local[name]))
@@ -65,14 +65,14 @@ def test_ray_gives_the_keys_and_values_of_local(models, clips, monkeypatch):
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
     import sys
 
-    from vid_assets.config import ConfigError
+    from vid_assets.section import ConfigError
 
     monkeypatch.setitem(sys.modules, "ray.data", None)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'vid_assets\[ray\]'"):
-        RayEncoder(lambda frames: frames, 1, 1, None)
+        RayBackend(lambda frames: frames, 1, 1, None)
 
 
 def test_a_changed_file_ends_the_run_as_it_does_with_local(clips):
     with pytest.raises(ChangedSinceScanError, match="changed since it was scanned"):
-        rows(LocalEncoder(lambda frames: frames, 1, 1), tasks_of(clips / "one.mp4", "another version"))
+        rows(LocalBackend(lambda frames: frames, 1, 1), tasks_of(clips / "one.mp4", "another version"))

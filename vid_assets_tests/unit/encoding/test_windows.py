@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vid_assets.config import Bucket
 from vid_assets.curation.continuity import Event
+from vid_assets.encoding.settings import Bucket
 from vid_assets.encoding.transform import fit_frames
 from vid_assets.encoding.windows import nearest_aspects, plan_windows
 from vid_assets.footage.decode import frames_on_screen

@@ -1,25 +1,18 @@
-"""Small videos with known content, and where the real test footage lies."""
+"""Small videos with known content."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import pytest
 
-FOOTAGE = Path(os.environ.get("VID_ASSETS_FOOTAGE", Path(__file__).parents[4] / "shared" / "footage")).resolve()
+from benchmarks.labelled.footage import FOOTAGE
 
 needs_footage = pytest.mark.skipif(not FOOTAGE.is_dir(), reason=f"no real footage at {FOOTAGE}; set VID_ASSETS_FOOTAGE")
-
-
-def labels() -> dict[str, Any]:
-    return json.loads((FOOTAGE / "labels.json").read_text()) if FOOTAGE.is_dir() else {}
 
 
 def texture(seed: int, height: int = 240, width: int = 480) -> np.ndarray:

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from vid_assets.curation.statistics import measure
-from vid_assets.footage.decode import decoder_route, read_frames, read_image
+from vid_assets.footage.decode import decoder_route
 from vid_assets.footage.probe import probe
-from vid_assets.footage.stills import heif_is_installed
+from vid_assets.footage.stills import heif_is_installed, read_image
+from vid_assets_tests.unit.footage.reading import read_frames
 from vid_assets_tests.unit.footage.rendering import pan, write_video
 
 SIZE, FRAMES = (96, 64), 14

@@ -15,13 +15,14 @@ import psutil
 import pytest
 from PIL import Image
 
-from vid_assets.config import Decoding
+from benchmarks.labelled.footage import FOOTAGE
 from vid_assets.curation.groups import GROUPS
 from vid_assets.curation.statistics import measure_apart
 from vid_assets.footage import isolation
 from vid_assets.footage.isolation import UnfinishedError, isolated
 from vid_assets.footage.probe import probe_apart
-from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage, pan, write_video
+from vid_assets.footage.settings import Decoding
+from vid_assets_tests.unit.footage.rendering import needs_footage, pan, write_video
 
 
 def rows(path, limits=None):

@@ -11,8 +11,8 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from vid_assets.config import Source
 from vid_assets.footage.listing import ListingError, list_sources
+from vid_assets.footage.settings import SourceFolder
 
 
 def make(folder: Path, *names: str, text: str = "x") -> None:
@@ -23,14 +23,14 @@ def make(folder: Path, *names: str, text: str = "x") -> None:
 
 
 def names(folder: Path, **options) -> list[str]:
-    found = list_sources([Source(uri=str(folder), **options)])
+    found = list_sources([SourceFolder(uri=str(folder), **options)])
     return [str(Path(file.uri).relative_to(folder)) for file in found]
 
 
 def test_files_are_listed_in_order_with_their_sizes(tmp_path):
     make(tmp_path, "b.mp4", "a/z.mov", "no_suffix")
     make(tmp_path, "c.png", text="12345")
-    found = list_sources([Source(uri=str(tmp_path))])
+    found = list_sources([SourceFolder(uri=str(tmp_path))])
     assert [file.uri for file in found] == sorted(
         str(tmp_path / name) for name in ("b.mp4", "a/z.mov", "no_suffix", "c.png")
     )
@@ -67,13 +67,13 @@ def test_an_empty_folder_is_an_empty_source(tmp_path):
 
 def test_zero_byte_files_are_listed(tmp_path):
     make(tmp_path, "a.mp4", "b.mp4", text="")
-    assert [file.size_bytes for file in list_sources([Source(uri=str(tmp_path))])] == [0, 0]
+    assert [file.size_bytes for file in list_sources([SourceFolder(uri=str(tmp_path))])] == [0, 0]
 
 
 def test_sidecars_belong_to_the_file_of_their_stem_and_are_no_footage(tmp_path):
     make(tmp_path, "one.mp4", "one.txt", "two.mp4", "lonely.txt", "a/one.mov", "b.c.mp4", "b.c.txt", "bare", "bare.txt")
     make(tmp_path, "upper.MP4", "upper.txt")
-    found = {str(Path(f.uri).relative_to(tmp_path)): f for f in list_sources([Source(uri=str(tmp_path))])}
+    found = {str(Path(f.uri).relative_to(tmp_path)): f for f in list_sources([SourceFolder(uri=str(tmp_path))])}
     beside = {name: [Path(car.uri).name for car in file.sidecars] for name, file in found.items()}
     assert beside == {
         "one.mp4": ["one.txt"], "two.mp4": [], "a/one.mov": [], "b.c.mp4": ["b.c.txt"], "bare": ["bare.txt"],
@@ -83,24 +83,24 @@ def test_sidecars_belong_to_the_file_of_their_stem_and_are_no_footage(tmp_path):
 
 def test_two_files_of_one_stem_share_the_sidecar(tmp_path):
     make(tmp_path, "one.mp4", "one.png", "one.txt")
-    assert [len(file.sidecars) for file in list_sources([Source(uri=str(tmp_path))])] == [1, 1]
+    assert [len(file.sidecars) for file in list_sources([SourceFolder(uri=str(tmp_path))])] == [1, 1]
 
 
 def test_a_changed_sidecar_changes_its_version_and_not_that_of_the_file(tmp_path):
     make(tmp_path, "one.mp4", "one.txt")
-    (before,) = list_sources([Source(uri=str(tmp_path))])
+    (before,) = list_sources([SourceFolder(uri=str(tmp_path))])
     make(tmp_path, "one.txt", text="other words")
     os.utime(tmp_path / "one.txt", ns=(1, 1))
-    (after,) = list_sources([Source(uri=str(tmp_path))])
+    (after,) = list_sources([SourceFolder(uri=str(tmp_path))])
     assert (after.size_bytes, after.etag) == (before.size_bytes, before.etag)
     assert after.sidecars != before.sidecars
 
 
 def test_a_file_of_equal_size_written_anew_has_another_version(tmp_path):
     make(tmp_path, "one.mp4")
-    (before,) = list_sources([Source(uri=str(tmp_path))])
+    (before,) = list_sources([SourceFolder(uri=str(tmp_path))])
     os.utime(tmp_path / "one.mp4", ns=(5, 5))
-    (after,) = list_sources([Source(uri=str(tmp_path))])
+    (after,) = list_sources([SourceFolder(uri=str(tmp_path))])
     assert after.size_bytes == before.size_bytes
     assert after.etag != before.etag
 
@@ -127,7 +127,11 @@ def test_include_and_exclude(tmp_path):
 
 def test_overlapping_sources_list_a_file_once(tmp_path):
     make(tmp_path, "a.mp4", "sub/b.mp4")
-    overlapping = [Source(uri=str(tmp_path)), Source(uri=str(tmp_path / "sub")), Source(uri=str(tmp_path) + "/")]
+    overlapping = [
+        SourceFolder(uri=str(tmp_path)),
+        SourceFolder(uri=str(tmp_path / "sub")),
+        SourceFolder(uri=str(tmp_path) + "/"),
+    ]
     assert [Path(file.uri).name for file in list_sources(overlapping)] == ["a.mp4", "b.mp4"]
 
 
@@ -141,7 +145,7 @@ def test_another_file_system_gives_uris_with_its_protocol():
     fs, folder = fsspec.filesystem("memory"), f"/{uuid.uuid4().hex}"
     fs.pipe_file(f"{folder}/a.mp4", b"12")
     fs.pipe_file(f"{folder}/a.txt", b"words")
-    (file,) = list_sources([Source(uri=f"memory:/{folder}")])
+    (file,) = list_sources([SourceFolder(uri=f"memory:/{folder}")])
     assert file.uri.startswith("memory://")
     assert file.uri.endswith("a.mp4")
     assert file.size_bytes == 2
@@ -153,18 +157,18 @@ def test_a_missing_folder_is_an_error_not_an_empty_source(tmp_path):
     make(tmp_path, "here/a.mp4")
     missing = tmp_path / "gone"
     with pytest.raises(ListingError, match=f"source {missing}: no such folder"):
-        list_sources([Source(uri=str(tmp_path / "here")), Source(uri=str(missing))])
+        list_sources([SourceFolder(uri=str(tmp_path / "here")), SourceFolder(uri=str(missing))])
 
 
 def test_a_file_is_no_folder(tmp_path):
     make(tmp_path, "a.mp4")
     with pytest.raises(ListingError, match="no such folder"):
-        list_sources([Source(uri=str(tmp_path / "a.mp4"))])
+        list_sources([SourceFolder(uri=str(tmp_path / "a.mp4"))])
 
 
 def test_an_unknown_protocol_says_which_source(tmp_path):
     with pytest.raises(ListingError, match=r"source nonsense://bucket: it cannot be listed"):
-        list_sources([Source(uri="nonsense://bucket")])
+        list_sources([SourceFolder(uri="nonsense://bucket")])
 
 
 def test_a_listing_that_fails_in_the_middle_is_an_error(tmp_path, monkeypatch):
@@ -175,7 +179,7 @@ def test_a_listing_that_fails_in_the_middle_is_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(LocalFileSystem, "ls", broken)
     with pytest.raises(ListingError, match=r"cannot be listed: .*Permission denied.*Nothing was changed"):
-        list_sources([Source(uri=str(tmp_path))])
+        list_sources([SourceFolder(uri=str(tmp_path))])
 
 
 def test_a_folder_below_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
@@ -189,7 +193,7 @@ def test_a_folder_below_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(LocalFileSystem, "ls", locked)
     with pytest.raises(ListingError, match=r"cannot be listed: .*Permission denied.*locked"):
-        list_sources([Source(uri=str(tmp_path))])
+        list_sources([SourceFolder(uri=str(tmp_path))])
     assert names(tmp_path, exclude=["locked/*"]) == ["a.mp4"], "what is excluded need not be readable"
 
 

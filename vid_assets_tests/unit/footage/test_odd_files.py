@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from vid_assets.config import Decoding
+from benchmarks.labelled.footage import FOOTAGE
 from vid_assets.curation.statistics import measure_apart
 from vid_assets.footage.probe import probe_apart
-from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage
+from vid_assets.footage.settings import Decoding
+from vid_assets_tests.unit.footage.rendering import needs_footage
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@ from fractions import Fraction
 import pytest
 from PIL import Image
 
+from benchmarks.labelled.footage import FOOTAGE
 from vid_assets.footage.probe import probe
-from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage, pan, write_video
+from vid_assets_tests.unit.footage.rendering import needs_footage, pan, write_video
 
 # name: kind, codec, stream, width, height, rotation, claimed frames
 HEADERS = {

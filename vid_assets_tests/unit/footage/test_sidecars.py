@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vid_assets.config import Source
 from vid_assets.footage.listing import FoundFiles, list_sources
+from vid_assets.footage.settings import SourceFolder
 from vid_assets.footage.sidecars import Caption, caption_of
 
 
@@ -25,7 +25,7 @@ def write(folder: Path, files: Mapping[str, str | bytes | None]) -> None:
 
 
 def listed(folder: Path, **options: tuple[str, ...]) -> FoundFiles:
-    return list_sources([Source(uri=str(folder), **options)])
+    return list_sources([SourceFolder(uri=str(folder), **options)])
 
 
 def captions(folder: Path, **options: tuple[str, ...]) -> dict[str, Caption]:
@@ -184,6 +184,6 @@ def test_listings_in_an_object_store() -> None:
 
     fs, folder = fsspec.filesystem("memory"), "/sidecars"
     fs.pipe({f"{folder}/x/a.mp4": b"", f"{folder}/metadata.jsonl": b'{"file_name": "x/a.mp4", "prompt": "a cat"}'})
-    (file,) = list_sources([Source(uri=f"memory:/{folder}")])
+    (file,) = list_sources([SourceFolder(uri=f"memory:/{folder}")])
     assert caption_of(file.uri, [asdict(car) for car in file.sidecars]) == Caption("a cat", "metadata.jsonl")
     fs.rm(folder, recursive=True)

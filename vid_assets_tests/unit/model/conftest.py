@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from model.tiny import save_tiny_text_encoder, save_tiny_vae
+from model.tiny.models import save_tiny_text_encoder, save_tiny_vae
 from vid_assets_tests.unit.model.tables import mixed_training_set
 
 

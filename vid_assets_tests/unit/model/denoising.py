@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from model import denoisers
-from model.denoisers import Conditions
-from model.latent_space import latent_space
-from model.presets import preset
+from model.data.kinds import KINDS
+from model.denoisers import preset
+from model.denoisers.conditions import Conditions
+from model.vaes import latent_space
 
 TINY = ["svd-tiny", "cogvideox-tiny", "hunyuan-video-tiny", "wan-tiny", "ltx-video-tiny"]
 TIMES = {"svd": [0.4, -0.3], "cogvideox": [700.0, 20.0]}
@@ -30,16 +31,9 @@ def states(tokens: int, seed: int = 0, dim: int = 64) -> torch.Tensor:
 
 def given(name: str, **changes: Any) -> Conditions:
     """Conditions of two samples with all that a model may read."""
-    return dataclasses.replace(
-        Conditions(
-            texts=[states(5), states(9, 1)],
-            pooled=[states(1, 2), None],
-            image_states=[states(1, 3), states(1, 4)],
-            fps=[12.0, None],
-            text_tokens=preset(name).text_tokens,
-        ),
-        **changes,
-    )
+    made = {"text": [states(5), states(9, 1)], "pooled": [states(1, 2), None], "image": [states(1, 3), states(1, 4)]}
+    made |= {kind: changes.pop(kind) for kind in KINDS if kind in changes}
+    return dataclasses.replace(Conditions(made, [12.0, None], text_tokens=preset(name).text_tokens), **changes)
 
 
 def predict(name: str, model: nn.Module, frames: int, conditions: Conditions, seed: int = 0) -> torch.Tensor:

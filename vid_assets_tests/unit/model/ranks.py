@@ -28,7 +28,7 @@ from model import checkpoint
 from model.errors import ModelError
 from model.training.parallel import Stopped, is_loss_of_another
 from model.training.reporting import Silent
-from model.training.trainer import train
+from vid_assets_tests.unit.model.tables import train
 
 
 def main() -> int:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lance
 import numpy as np
 import pyarrow as pa
+
+from model.data.training_set import TrainingSet
+from model.manifest import TRAIN_CODE_VERSION, TrainingSetSpec, check_train, identity
+from model.training import trainer
 
 DIGEST = "d1"
 
@@ -122,6 +128,37 @@ def mixed_training_set(folder: Path, height: int = 8, width: int = 8) -> dict[st
         members.append(member(index, bucket, caption, "heldout" if index == 4 else "train"))
     texts = [embedding_row("k1", 5), embedding_row("k2", 9)]
     return write_training_set(folder, latents, members, texts)
+
+
+def opened(spec: dict[str, Any], channels: int = 16) -> TrainingSet:
+    """A training set, from `training_set` of a manifest."""
+    return TrainingSet(TrainingSetSpec(**spec), channels)
+
+
+def train(document: dict[str, Any], report: Any, stop_reason: Callable[[], str | None]) -> dict[str, Any]:
+    """Train from a manifest as JSON."""
+    return trainer.train(check_train(document), report, stop_reason)
+
+
+def write_record(folder: Path, **changes: Any) -> None:
+    """Write `checkpoint.json`, as of a run of `manifest`."""
+    asked = manifest({"digest": DIGEST, "latents_version": 1}, folder)
+    record = {
+        "identity": identity(asked),
+        "train_code_version": TRAIN_CODE_VERSION,
+        "training_set_digest": DIGEST,
+        "latents_version": 1,
+        "vae_weights_hash": "w",
+        "weights_hash": "h",
+        "summary": {"steps": 12},
+    }
+    record |= {key: asked[key] for key in ("experiment", "stage", "recipe", "runtime", "parent", "code_version")}
+    (folder / "checkpoint.json").write_text(json.dumps(record | changes))
+
+
+def losses_of(output: Path) -> list[float]:
+    """The loss of every step of a finished run."""
+    return [loss for _, loss in json.loads((output / "final" / "curves.json").read_text())["loss"]]
 
 
 def manifest(training_set: dict[str, Any], output: Path, **changes: Any) -> dict[str, Any]:

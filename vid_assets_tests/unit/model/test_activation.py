@@ -9,9 +9,12 @@ import torch
 from torch import nn
 
 from model import denoisers
+from model.denoisers import models, preset
+from model.denoisers.base import config_of
+from model.denoisers.conditions import Conditions
 from model.errors import ModelError
 from model.memory import activation
-from model.presets import preset
+from model.recipe import Lora
 
 #: The policies that each family has, and its modules by class.
 TINY = {
@@ -34,11 +37,12 @@ def _one_thread():
 def gradients(model: nn.Module, name: str) -> dict[str, torch.Tensor]:
     """Of one pass over two small samples, with dropout drawn from a fixed seed."""
     kind = denoisers.family(preset(name).family)
-    dims = kind.dims(denoisers.config_of(model))
+    dims = kind.dims(config_of(model))
     generator = torch.Generator().manual_seed(1)
     latents = torch.randn(2, dims.channels, 2, 4, 4, generator=generator)
-    texts = [None, None if dims.text is None else torch.randn(3, dims.text, generator=generator)]
-    conditions = denoisers.Conditions(texts, [None] * 2, [None] * 2, [8.0] * 2, text_tokens=preset(name).text_tokens)
+    size = dims.states.get("text")
+    texts = [None, None if size is None else torch.randn(3, size, generator=generator)]
+    conditions = Conditions({"text": texts}, [8.0] * 2, text_tokens=preset(name).text_tokens)
     torch.manual_seed(2)
     kind.predict(model, latents, torch.tensor([3.0, 700.0]), conditions).square().mean().backward()
     return {key: weight.grad for key, weight in model.named_parameters() if weight.grad is not None}
@@ -46,7 +50,7 @@ def gradients(model: nn.Module, name: str) -> dict[str, torch.Tensor]:
 
 def with_dropout(name: str) -> nn.Module:
     """A tiny model in which some layer drops activations, so that recomputation must draw the same ones again."""
-    model = denoisers.build(name, 0)
+    model = models.build(name, 0)
     layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     assert layers
     for layer in layers:
@@ -73,7 +77,7 @@ def test_gradients_are_equal_bit_for_bit_under_every_policy_and_coverage_is_what
 
 def test_what_the_library_leaves_out_of_the_svd_unet_is_reached_by_the_policies() -> None:
     def covered(policy: str) -> dict[str, tuple[int, int]]:
-        model = denoisers.build("svd-tiny", 0)
+        model = models.build("svd-tiny", 0)
         activation.apply(model, policy)
         with activation.counting(model, policy) as counted:
             gradients(model, "svd-tiny")
@@ -110,7 +114,7 @@ def test_transformer_temporal_models_are_reached() -> None:
 
 
 def test_layers_are_chosen_by_patterns_and_the_last_match_decides() -> None:
-    model = denoisers.build("svd-tiny", 0)
+    model = models.build("svd-tiny", 0)
     told = activation.apply(model, {"temporal": True, "up_blocks.*": False, "*.resnets.0": True})
     with activation.counting(model, "own") as counted:
         gradients(model, "svd-tiny")
@@ -123,12 +127,12 @@ def test_layers_are_chosen_by_patterns_and_the_last_match_decides() -> None:
 
 def test_lora_gradients_are_the_same_with_recomputation() -> None:
     pytest.importorskip("peft")
-    from model import lora
+    from model.denoisers import lora
 
     found = []
     for policy in ("none", "block"):
-        model = denoisers.build("wan-tiny", 0)
-        lora.add(model, {"rank": 2, "alpha": 2.0, "targets": None, "dropout": 0.1}, 0)
+        model = models.build("wan-tiny", 0)
+        lora.add(model, Lora(rank=2, dropout=0.1), 0)
         activation.apply(model, policy)
         found.append(gradients(model, "wan-tiny"))
     assert found[0].keys() == found[1].keys() and all("lora" in key for key in found[0])
@@ -136,30 +140,30 @@ def test_lora_gradients_are_the_same_with_recomputation() -> None:
 
 
 def test_nothing_is_recomputed_without_gradients() -> None:
-    model = denoisers.build("wan-tiny", 0)
+    model = models.build("wan-tiny", 0)
     activation.apply(model, "block")
     with torch.no_grad(), activation.counting(model, "block") as counted:
         kind = denoisers.family("wan")
-        output = kind.predict(model, torch.zeros(1, 16, 1, 4, 4), torch.tensor([1.0]), denoisers.Conditions.none(1))
+        output = kind.predict(model, torch.zeros(1, 16, 1, 4, 4), torch.tensor([1.0]), Conditions.none(1))
     assert not output.requires_grad and not any(counted[0].recomputed.values())
 
 
 def test_a_policy_that_reaches_nothing_names_those_that_would() -> None:
     with pytest.raises(ModelError, match=r"'temporal' would recompute nothing .* diffusers, attention, block"):
-        activation.apply(denoisers.build("wan-tiny", 0), "temporal")
+        activation.apply(models.build("wan-tiny", 0), "temporal")
     with pytest.raises(ModelError, match=r"'blocks' is no policy .* none, diffusers, temporal, attention, block"):
-        activation.apply(denoisers.build("wan-tiny", 0), "blocks")
+        activation.apply(models.build("wan-tiny", 0), "blocks")
     with pytest.raises(ModelError, match=r"'WanTransformerBlok' reaches no module .* did you mean WanTransformerBlock"):
-        activation.apply(denoisers.build("wan-tiny", 0), {"WanTransformerBlok": True})
+        activation.apply(models.build("wan-tiny", 0), {"WanTransformerBlok": True})
     with pytest.raises(ModelError, match="recompute nothing"):
-        activation.apply(denoisers.build("wan-tiny", 0), {"WanAttention": False})
+        activation.apply(models.build("wan-tiny", 0), {"WanAttention": False})
     with pytest.raises(ModelError, match="none of them"):
         activation.apply(nn.Sequential(nn.Linear(2, 2)), "block")
 
 
 def test_a_second_policy_on_the_same_model_is_refused() -> None:
     for policy in ("diffusers", "block"):
-        model = denoisers.build("wan-tiny", 0)
+        model = models.build("wan-tiny", 0)
         activation.apply(model, policy)
         with pytest.raises(ModelError, match="applied to this model before"):
             activation.apply(model, "attention")

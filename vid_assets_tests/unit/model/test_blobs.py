@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from model import blobs
-from model.blobs import BlobColumn, DataError
+from model.data import blobs
+from model.data.blobs import BlobColumn, DataError
 
 #: By Lance's own thresholds these are inline, packed, and in a file each; one is null and one is empty.
 SIZES = (100, 70_000, 4_300_000, None, 0, 200, 60_000, 400_000)

@@ -12,10 +12,10 @@ from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemp
 from torch import nn
 
 from model import denoisers
-from model.data import Batch, Sample, TrainingSet
-from model.denoisers import Conditions
+from model.data.training_set import Batch, Sample
+from model.denoisers import models, preset
+from model.denoisers.conditions import Conditions
 from model.errors import ModelError
-from model.presets import preset
 from vid_assets_tests.unit.model import tables
 from vid_assets_tests.unit.model.denoising import TINY, given, inputs, predict, states
 
@@ -27,12 +27,12 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def model(name: str) -> nn.Module:
-    return denoisers.build(name, 0)
+    return models.build(name, 0)
 
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_images_and_videos_train_every_weight(name: str, frames: int) -> None:
-    model = denoisers.build(name, 0)
+    model = models.build(name, 0)
     noisy, times = inputs(name, frames)
     output = denoisers.family(preset(name).family).predict(model, noisy, times, given(name))
     assert output.shape == noisy.shape
@@ -47,7 +47,7 @@ def test_images_and_videos_train_every_weight(name: str, frames: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_gives_the_same_but_for_rounding(name: str, dtype: torch.dtype) -> None:
-    model = denoisers.build(name, 0)
+    model = models.build(name, 0)
     exact = predict(name, model, 3, given(name))
     noisy, times = inputs(name, 3)
     with torch.autocast("cpu", dtype):
@@ -59,13 +59,12 @@ def test_half_precision_gives_the_same_but_for_rounding(name: str, dtype: torch.
 
 def test_what_a_sample_gets_depends_on_no_other_sample(name: str, model: nn.Module) -> None:
     together = predict(name, model, 3, given(name))
-    longer = predict(name, model, 3, given(name, texts=[states(5), states(40, 1)]))
+    longer = predict(name, model, 3, given(name, text=[states(5), states(40, 1)]))
     torch.testing.assert_close(longer[0], together[0], rtol=1e-4, atol=1e-5)
     if preset(name).text_family:
         assert (longer[1] - together[1]).abs().max() > 1e-4
     noisy, times = inputs(name, 3)
-    alone = given(name)
-    alone = Conditions([alone.texts[0]], [alone.pooled[0]], [alone.image_states[0]], [12.0], None, None, 64)
+    alone = Conditions({kind: several[:1] for kind, several in given(name).states.items()}, [12.0], None, None, 64)
     with torch.no_grad():
         first = denoisers.family(preset(name).family).predict(model, noisy[:1], times[:1], alone)
     torch.testing.assert_close(first, together[:1], rtol=1e-4, atol=1e-5)
@@ -75,17 +74,17 @@ def test_each_condition_is_read(name: str, model: nn.Module) -> None:
     family = preset(name).family
     before = predict(name, model, 3, given(name))
     read = {
-        "texts": family != "svd",
+        "text": family != "svd",
         "pooled": family == "hunyuan_video",
-        "image_states": family == "svd",
+        "image": family == "svd",
         "fps": family in ("svd", "ltx_video"),
         "guidance": family == "hunyuan_video",
     }
     channels = inputs(name, 1)[0].shape[1]
     other: dict[str, Any] = {
-        "texts": [states(5, 7), None],
+        "text": [states(5, 7), None],
         "pooled": [states(1, 7), states(1, 8)],
-        "image_states": [states(1, 7), None],
+        "image": [states(1, 7), None],
         "fps": [30.0, 6.0],
         "guidance": 6.0,
     }
@@ -102,10 +101,10 @@ def test_each_condition_is_read(name: str, model: nn.Module) -> None:
 
 
 def test_no_text_is_one_state_of_zeros(name: str, model: nn.Module) -> None:
-    zeros = predict(name, model, 3, given(name, texts=[torch.zeros(1, 64)] * 2, pooled=[torch.zeros(1, 64)] * 2))
-    none = given(name).without_texts([True, True])
+    zeros = predict(name, model, 3, given(name, text=[torch.zeros(1, 64)] * 2, pooled=[torch.zeros(1, 64)] * 2))
+    none = given(name).without_captions([True, True])
     assert torch.equal(predict(name, model, 3, none), zeros)
-    half = given(name).without_texts(torch.tensor([False, True]))
+    half = given(name).without_captions(torch.tensor([False, True]))
     torch.testing.assert_close(predict(name, model, 3, half)[0], predict(name, model, 3, given(name))[0])
     torch.testing.assert_close(predict(name, model, 3, half)[1], zeros[1])
 
@@ -113,11 +112,11 @@ def test_no_text_is_one_state_of_zeros(name: str, model: nn.Module) -> None:
 @pytest.mark.parametrize("name", ["cogvideox-tiny", "wan-tiny", "ltx-video-tiny"])
 def test_a_text_that_is_too_long_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match=r"65 states, but the model reads 64; see text_encoder\.max_tokens"):
-        predict(name, denoisers.build(name, 0), 1, given(name, texts=[None, states(65)]))
+        predict(name, models.build(name, 0), 1, given(name, text=[None, states(65)]))
 
 
 def test_svd_is_called_as_in_its_pipeline() -> None:
-    model = denoisers.build("svd-tiny", 0)
+    model = models.build("svd-tiny", 0)
     noisy, times = inputs("svd-tiny", 3)
     first = torch.randn(2, 4, 8, 8)
     conditions = given("svd-tiny", first_frame=first)
@@ -131,14 +130,14 @@ def test_svd_is_called_as_in_its_pipeline() -> None:
         ).sample.transpose(1, 2)
         assert torch.equal(denoisers.family("svd").predict(model, noisy, times, conditions), direct)
     dropped = denoisers.family("svd").drop(conditions, [True, False])
-    assert dropped.image_states[0] is None and dropped.first_frame is not None
+    assert dropped.of("image")[0] is None and dropped.first_frame is not None
     assert not dropped.first_frame[0].any() and torch.equal(dropped.first_frame[1], first[1])
 
 
 def test_cogvideox_has_the_positions_of_its_pipeline() -> None:
     from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
-    model = denoisers.build("cogvideox-tiny", 0)
+    model = models.build("cogvideox-tiny", 0)
     noisy, times = inputs("cogvideox-tiny", 3)
     texts = torch.zeros(2, 64, 64)
     texts[0, :5], texts[1, :9] = states(5), states(9, 1)
@@ -150,7 +149,7 @@ def test_cogvideox_has_the_positions_of_its_pipeline() -> None:
 
 
 def test_ltx_keeps_a_given_first_frame_whatever_its_weights_are() -> None:
-    family, model = denoisers.family("ltx_video"), denoisers.build("ltx-video-tiny", 0)
+    family, model = denoisers.family("ltx_video"), models.build("ltx-video-tiny", 0)
     data, noise = inputs("ltx-video-tiny", 3)[0], inputs("ltx-video-tiny", 3, 1)[0]
     conditions = given("ltx-video-tiny", first_frame=data[:, :, 0])
     t = torch.tensor([0.9, 0.05]).view(-1, 1, 1, 1, 1)
@@ -165,20 +164,20 @@ def test_ltx_keeps_a_given_first_frame_whatever_its_weights_are() -> None:
 
 def test_the_conditions_of_a_batch() -> None:
     def batch(frames: int) -> Batch:
-        sample = Sample("a", None, None, None, None, "train", "b", "video", 0, "float32", (8, frames, 8, 8), "")
+        sample = Sample("a", None, {}, "train", "b", "video", 0, "float32", (8, frames, 8, 8), "")
         latents = torch.randn(1, 8, frames, 8, 8)
-        return Batch([sample], latents, [states(3)], [None], [states(1)])
+        return Batch([sample], latents, {"text": [states(3)], "pooled": [None], "image": [states(1)]})
 
     video, still = batch(3), batch(1)
-    made = denoisers.conditions(video, "svd-tiny", "cpu", image_conditioning="first_frame")
+    made = models.conditions(video, "svd-tiny", "cpu", image_conditioning="first_frame")
     assert torch.equal(made.first_frame, video.latents[:, :4, 0])  # the mean, not scaled
-    assert denoisers.conditions(still, "svd-tiny", "cpu", image_conditioning="first_frame").first_frame is None
-    assert denoisers.conditions(video, "wan-tiny", "cpu").first_frame is None
+    assert models.conditions(still, "svd-tiny", "cpu", image_conditioning="first_frame").first_frame is None
+    assert models.conditions(video, "wan-tiny", "cpu").first_frame is None
     data = torch.randn(1, 16, 3, 8, 8)
-    made = denoisers.conditions(video, "wan-tiny", "cpu", data=data, image_conditioning="first_frame")
+    made = models.conditions(video, "wan-tiny", "cpu", data=data, image_conditioning="first_frame")
     assert torch.equal(made.first_frame, data[:, :, 0]) and made.text_tokens == 64
     with pytest.raises(ValueError, match="data"):
-        denoisers.conditions(video, "wan-tiny", "cpu", image_conditioning="first_frame")
+        models.conditions(video, "wan-tiny", "cpu", image_conditioning="first_frame")
 
 
 def test_the_frame_rate_comes_from_the_latents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +187,8 @@ def test_the_frame_rate_comes_from_the_latents(tmp_path: Path, monkeypatch: pyte
         tables.sample_row(1, (32, 3, 1, 1)) | {"fps": None},
     ]
     members = [tables.member(0, "9x8x8@12.5"), tables.member(1, "9x8x8@12.5")]
-    data = TrainingSet(tables.write_training_set(tmp_path, latents, members), 16)
-    made = denoisers.conditions(data.read(["s001", "s000"]), "ltx-video-tiny", "cpu")
+    data = tables.opened(tables.write_training_set(tmp_path, latents, members), 16)
+    made = models.conditions(data.read(["s001", "s000"]), "ltx-video-tiny", "cpu")
     assert made.fps == [None, 12.5]
 
 
@@ -204,6 +203,6 @@ def test_a_wrapped_model_is_called_through_its_wrapper() -> None:
             return self.module(*args, **more)
 
     for name in TINY:
-        wrapped = Wrapper(denoisers.build(name, 0))
+        wrapped = Wrapper(models.build(name, 0))
         assert torch.equal(predict(name, wrapped, 1, given(name)), predict(name, wrapped.module, 1, given(name)))
         assert wrapped.calls == 1, name

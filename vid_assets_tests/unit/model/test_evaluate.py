@@ -12,28 +12,30 @@ import pytest
 import torch
 
 from model import denoisers
-from model.data import TrainingSet
-from model.evaluate import EVALUATE_CODE_VERSION, EvaluationError, evaluate
-from model.heldout import heldout_loss
+from model.denoisers import models
+from model.denoisers.conditions import Conditions
+from model.evaluation.evaluate import EVALUATE_CODE_VERSION, EvaluationError, evaluate
+from model.evaluation.heldout import heldout_loss
+from model.evaluation.sampling import generate, seeded_noise
 from model.objectives import make
-from model.sampling import generate, seeded_noise
-from model.vae_folder import Normalisation
+from model.vaes.space import Normalisation
 from model.weights import weights_hash
 from vid_assets_tests.unit.model.tables import (
     embedding_row,
     manifest,
     member,
     mixed_training_set,
+    opened,
     sample_row,
+    write_record,
     write_training_set,
 )
 
 
-def checkpoint(folder: Path, seed: int, recipe: dict[str, Any] | None = None) -> Path:
-    model: Any = denoisers.build("tiny-dit", seed)
+def checkpoint(folder: Path, seed: int) -> Path:
+    model: Any = models.build("tiny-dit", seed)
     model.save_pretrained(str(folder / "ema"))
-    record = {"recipe": recipe, "weights_hash": f"of {seed}"}
-    (folder / "checkpoint.json").write_text(json.dumps(record))
+    write_record(folder, weights_hash=f"of {seed}")
     return folder
 
 
@@ -100,8 +102,8 @@ def test_other_checkpoints_are_given_the_same_samples_and_noise(
     mixed: dict[str, Any], vae_folder: Path, final: Path, tmp_path: Path
 ) -> None:
     asked = request(mixed, vae_folder, final, tmp_path / "out", videos=1)
-    same = checkpoint(tmp_path / "same", 0, asked["recipe"])
-    other = checkpoint(tmp_path / "other", 1, asked["recipe"])
+    same = checkpoint(tmp_path / "same", 0)
+    other = checkpoint(tmp_path / "other", 1)
     asked["compare"] = [{"name": "same", "folder": str(same)}, {"name": "parent", "folder": str(other)}]
     result = evaluate(asked)
     found = {one["name"]: one for one in result["compare"]}
@@ -152,10 +154,10 @@ def test_the_held_out_loss_depends_on_no_other_sample_and_leaves_the_model_as_it
     captions = ["k1", "k2", None, None]
     members = [member(index, *row) for index, row in enumerate(zip(buckets, captions, splits, strict=True))]
     normalisation = Normalisation((0.0,) * 16, (0.476986,) * 16)
-    model = denoisers.build("tiny-dit", 0)
+    model = models.build("tiny-dit", 0)
     found = []
     for number, chosen in enumerate((members, [members[0], members[3]])):
-        data = TrainingSet(write_training_set(tmp_path / str(number), rows, chosen, texts), 16)
+        data = opened(write_training_set(tmp_path / str(number), rows, chosen, texts), 16)
         before = torch.get_rng_state()
         loss = heldout_loss(model, "tiny-dit", make({"name": "flow_matching"}), data, normalisation, 3, "cpu")
         assert model.training and torch.equal(torch.get_rng_state(), before)
@@ -164,19 +166,19 @@ def test_the_held_out_loss_depends_on_no_other_sample_and_leaves_the_model_as_it
     assert found[0].by_bucket.keys() == {"9x16x16@8", "1x16x16"}
     alone = found[1].mean
     assert alone is not None and found[0].mean is not None
-    second = TrainingSet(write_training_set(tmp_path / "second", rows, [members[1], members[3]], texts), 16)
+    second = opened(write_training_set(tmp_path / "second", rows, [members[1], members[3]], texts), 16)
     other = heldout_loss(model, "tiny-dit", make({"name": "flow_matching"}), second, normalisation, 3, "cpu").mean
     assert other is not None
     assert found[0].by_bucket["9x16x16@8"] == pytest.approx((alone + other) / 2, rel=1e-12)
 
 
 def test_guidance_moves_away_from_the_prediction_without_conditions() -> None:
-    model, family = denoisers.build("tiny-dit", 0), denoisers.family("wan")
-    given = denoisers.Conditions([torch.ones(3, 64)], [None], [None], [None], text_tokens=8)
+    model, family = models.build("tiny-dit", 0), denoisers.family("wan")
+    given = Conditions({"text": [torch.ones(3, 64)]}, [None], text_tokens=8)
     noise = seeded_noise(0, "a", (1, 16, 2, 2, 2))
     step = make({"name": "flow_matching"})
     made = {g: generate(model, family, step, given, noise, 1, g) for g in (None, 0.0, 1.0, 3.0)}
-    plain = generate(model, family, step, given.without_texts([True]), noise, 1, None)
+    plain = generate(model, family, step, given.without_captions([True]), noise, 1, None)
     assert torch.equal(made[None], made[1.0])
     torch.testing.assert_close(made[0.0], plain)
     # one Euler step of the flow is linear in the prediction
@@ -185,11 +187,11 @@ def test_guidance_moves_away_from_the_prediction_without_conditions() -> None:
 
 
 def test_embedded_guidance_is_given_to_the_model_instead() -> None:
-    model, family = denoisers.build("hunyuan-video-tiny", 0), denoisers.family("hunyuan_video")
+    model, family = models.build("hunyuan-video-tiny", 0), denoisers.family("hunyuan_video")
     calls = []
     model.register_forward_pre_hook(
         lambda module, args, kwargs: calls.append(kwargs["guidance"].tolist()), with_kwargs=True
     )
     noise = seeded_noise(0, "a", (1, 16, 1, 4, 4))
-    generate(model, family, make({"name": "flow_matching"}), denoisers.Conditions.none(1), noise, 2, 6.0)
+    generate(model, family, make({"name": "flow_matching"}), Conditions.none(1), noise, 2, 6.0)
     assert calls == [[6000.0], [6000.0]]

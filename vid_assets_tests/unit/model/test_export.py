@@ -18,15 +18,18 @@ from safetensors.torch import load_file
 
 from model import denoisers
 from model.checkpoint import CheckpointError
-from model.denoisers import Conditions
+from model.data.kinds import KINDS
+from model.denoisers import models, preset
+from model.denoisers.conditions import Conditions
+from model.encoders.image import encode_images, load_image_encoder
+from model.encoders.text import encode_texts, load_text_encoder
 from model.export import ExportError, Parts, export
-from model.image_encoder import encode_images, load_image_encoder
 from model.objectives import make
-from model.presets import preset
-from model.text import encode_texts, load_text_encoder
-from model.vae import conditioning_latent, encode, load_vae
+from model.vaes import vae_family
+from model.vaes.backend import encode, load_vae
 from model.weights import checkpoint_hash, weights_hash
 from vid_assets_tests.small_vaes import save_small_vae
+from vid_assets_tests.unit.model.tables import write_record
 
 STEPS, CAPTION = 3, "a red ball"
 
@@ -69,26 +72,18 @@ def checkpoint(folder: Path, name: str, vae: Path, **recipe: Any) -> Path:
         "image_conditioning": chosen.image_conditioning,
         "weights": None,
     }
-    settings |= {"objective": dict(chosen.objective), "lora": None} | recipe
+    settings |= {"objective": chosen.objective.model_dump(), "lora": None} | recipe
     for part, seed in (("denoiser", 1), ("ema", 0)):
-        model: Any = denoisers.build(name, seed, settings["image_conditioning"])
+        model: Any = models.build(name, seed, settings["image_conditioning"])
         model.save_pretrained(str(folder / part))
-    record = {
-        "experiment": "base",
-        "stage": "small",
-        "recipe": settings,
-        "training_set_digest": "d" * 16,
-        "vae_weights_hash": weights_hash(vae),
-        "weights_hash": checkpoint_hash(folder),
-        "summary": {"steps": 7},
-    }
-    (folder / "checkpoint.json").write_text(json.dumps(record))
+    hashes = {"vae_weights_hash": weights_hash(vae), "weights_hash": checkpoint_hash(folder)}
+    write_record(folder, recipe=settings, training_set_digest="d" * 16, summary={"steps": 7}, **hashes)
     return folder
 
 
 def made_here(name: str, noise: torch.Tensor, conditions: Conditions, steps: int = STEPS) -> torch.Tensor:
     """Latents (B, C, f, h, w) that this project's objective makes with the averaged weights."""
-    chosen, model = preset(name), denoisers.build(name, 0)
+    chosen, model = preset(name), models.build(name, 0)
     family, objective = denoisers.family(chosen.family), make(chosen.objective)
     with torch.no_grad():
         return objective.generate(
@@ -100,7 +95,8 @@ def made_here(name: str, noise: torch.Tensor, conditions: Conditions, steps: int
 
 
 def conditions(name: str, **given: Any) -> Conditions:
-    return replace(Conditions.none(1), text_tokens=preset(name).text_tokens, **given)
+    states = {kind: given.pop(kind) for kind in KINDS if kind in given}
+    return replace(Conditions.none(1), states=states, text_tokens=preset(name).text_tokens, **given)
 
 
 def noise(channels: int, frames: int, height: int = 4, width: int = 6) -> torch.Tensor:
@@ -136,8 +132,8 @@ def test_wan_samples_as_here(tmp_path: Path, vae_of: Callable[[str], Path], text
     # the times of the objective: equal steps, shifted once
     shifted = [3 * t / (1 + 2 * t) for t in (1.0, 2 / 3, 1 / 3)]
     torch.testing.assert_close(scheduler.sigmas[:-1], torch.tensor(shifted), rtol=2e-3, atol=2e-3)
-    family, model, here = denoisers.family("wan"), denoisers.build(name, 0), start
-    given = conditions(name, texts=[text])
+    family, model, here = denoisers.family("wan"), models.build(name, 0), start
+    given = conditions(name, text=[text])
     with torch.no_grad():
         for timestep in scheduler.timesteps:
             here = scheduler.step(family.predict(model, here, timestep[None], given), timestep, here).prev_sample
@@ -156,7 +152,7 @@ def test_ltx_samples_as_here(tmp_path: Path, vae_of: Callable[[str], Path], text
         pipeline, **embeds, height=128, width=192, num_frames=9, latents=start.flatten(2).transpose(1, 2),
         guidance_scale=1.0, frame_rate=12,
     )  # fmt: skip
-    here = made_here(name, start, conditions(name, texts=[text], fps=[12.0]))
+    here = made_here(name, start, conditions(name, text=[text], fps=[12.0]))
     torch.testing.assert_close(here, sampled.transpose(1, 2).unflatten(2, (2, 4, 6)), rtol=1e-3, atol=1e-4)
     video = call(pipeline, prompt=CAPTION, height=64, width=64, num_frames=9, guidance_scale=2.0)
     assert video.isfinite().all()
@@ -172,7 +168,7 @@ def test_a_given_first_frame_is_kept_by_the_pipeline_of_ltx_as_here(
     assert type(pipeline).__name__ == made.pipeline == "LTXImageToVideoPipeline"
     text, embeds = prompt(text_folder)
     start, first = noise(128, 3), torch.ones(1, 128, 4, 6)
-    here = made_here(name, start, conditions(name, texts=[text], first_frame=first))
+    here = made_here(name, start, conditions(name, text=[text], first_frame=first))
     torch.testing.assert_close(here[:, :, 0], first, rtol=1e-4, atol=1e-4)
     start[:, :, 0] = first
     sampled = call(
@@ -192,7 +188,7 @@ def test_cogvideox_samples_as_here(tmp_path: Path, vae_of: Callable[[str], Path]
         pipeline, prompt_embeds=embeds["prompt_embeds"], height=32, width=48, num_frames=9, guidance_scale=1.0,
         latents=start.transpose(1, 2),
     )  # fmt: skip
-    here = made_here(name, start, conditions(name, texts=[text]))
+    here = made_here(name, start, conditions(name, text=[text]))
     torch.testing.assert_close(here, sampled.transpose(1, 2), rtol=1e-3, atol=1e-4)
     video = call(pipeline, prompt=CAPTION, height=32, width=48, num_frames=9, max_sequence_length=64)
     assert video.isfinite().all()
@@ -214,7 +210,7 @@ def test_a_pipeline_loads_without_the_parts_that_were_not_at_hand(
         pipeline, prompt_embeds=text, pooled_prompt_embeds=pooled, prompt_attention_mask=torch.ones(1, 5),
         height=32, width=48, num_frames=9, latents=start, guidance_scale=4.0,
     )  # fmt: skip
-    here = made_here(name, start, conditions(name, texts=[text[0]], pooled=[pooled], guidance=4.0))
+    here = made_here(name, start, conditions(name, text=[text[0]], pooled=[pooled], guidance=4.0))
     torch.testing.assert_close(here, sampled, rtol=1e-3, atol=1e-4)
 
 
@@ -236,8 +232,8 @@ def test_svd_makes_the_same_video_of_an_image(
     moments = torch.from_numpy(encode(load_vae(vae, family="svd"), picture[None, None], "svd"))
     given = conditions(
         name,
-        image_states=encode_images(load_image_encoder(image_encoder), [picture]),
-        first_frame=conditioning_latent(moments, "svd")[:, :, 0],
+        image=encode_images(load_image_encoder(image_encoder), [picture]),
+        first_frame=vae_family("svd").conditioning_latent(moments)[:, :, 0],
         fps=[7.0],
     )
     here = made_here(name, start, given)
@@ -250,7 +246,7 @@ def test_where_no_pipeline_fits_the_parts_load_one_by_one(tmp_path: Path, vae_fo
     made = export(folder, tmp_path / "out", Parts(vae=vae_folder), weights="raw", dtype="float16")
     assert made.pipeline is None and not (tmp_path / "out/model_index.json").exists()
     model = eval(made.loading, {"diffusers": diffusers})
-    raw = denoisers.build("tiny-dit", 1).state_dict()
+    raw = models.build("tiny-dit", 1).state_dict()
     saved = load_file(tmp_path / "out/transformer/diffusion_pytorch_model.safetensors")
     assert saved.keys() == raw.keys() == model.state_dict().keys()
     assert all(torch.equal(value, raw[key].to(value.dtype)) for key, value in saved.items())

@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.latent_space import encode_settings, latent_space
-from model.vae import conditioning_latent, decode, encode, load_vae, sample_and_normalise
-from model.vae_folder import Normalisation, folder_space, normalisation
+from model.manifest import VaeSpec
+from model.vaes import encode_settings, folder_space, latent_space, normalisation, vae_family
+from model.vaes.backend import decode, encode, load_vae, sample_and_normalise
 from model.weights import WeightsError
 from vid_assets_tests.small_vaes import SMALL, save_small_vae
 
@@ -52,9 +52,11 @@ def class_moments(vae: Any, frames: np.ndarray, space: Any) -> torch.Tensor:
     """What the class itself gives, called as diffusers' pipelines call it."""
     pixels = torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
     with torch.inference_mode():
-        if space.whole_clips:
-            return vae.encode(pixels).latent_dist.parameters
-        return torch.stack([vae.encode(clip.transpose(0, 1)).latent_dist.parameters for clip in pixels]).transpose(1, 2)
+        if space.family in ("svd", "image_kl"):
+            return torch.stack([vae.encode(clip.transpose(0, 1)).latent_dist.parameters for clip in pixels]).transpose(
+                1, 2
+            )
+        return vae.encode(pixels).latent_dist.parameters
 
 
 @pytest.mark.parametrize("frames", [1, 9, 25])
@@ -115,7 +117,8 @@ def test_the_normalisation_is_that_of_the_checkpoint_and_follows_sampling(
 ) -> None:
     how = normalisation(folder(name), SMALL[name][0])
     assert (how.shift[1], how.scale[1]) == pytest.approx(EXPECTED[name], rel=1e-6)
-    assert Normalisation.read(json.loads(json.dumps(how.as_dict()))) == how
+    told = {"family": "x", "path": "x", "weights_hash": "x", "normalisation": how.as_dict()}
+    assert VaeSpec.model_validate_json(json.dumps(told), strict=True).normalisation == how
     moments = torch.randn(2, 2 * how.channels, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     noise = torch.randn(2, how.channels, 3, 2, 2, generator=torch.Generator().manual_seed(2))
     mean, logvar = moments.chunk(2, 1)
@@ -237,9 +240,9 @@ def test_a_vae_of_another_family_than_asked_for_encodes_nothing(folder: Callable
 
 
 def test_svd_is_conditioned_on_the_unscaled_mean_of_the_first_frame() -> None:
-    moments = torch.randn(2, 8, 5, 3, 3)
+    moments, svd = torch.randn(2, 8, 5, 3, 3), vae_family("svd")
     expected = moments[:, :4, :1]
-    assert torch.equal(conditioning_latent(moments, "svd"), expected)
-    assert torch.equal(conditioning_latent(moments[:, :4].half(), "svd"), expected.half().float())
+    assert torch.equal(svd.conditioning_latent(moments), expected)
+    assert torch.equal(svd.conditioning_latent(moments[:, :4].half()), expected.half().float())
     with pytest.raises(ValueError, match="only svd"):
-        conditioning_latent(torch.zeros(1, 32, 1, 2, 2), "wan")
+        vae_family("wan").conditioning_latent(torch.zeros(1, 32, 1, 2, 2))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model.image_encoder import encode_images, load_image_encoder
+from model.encoders.image import encode_images, load_image_encoder
 from model.weights import WeightsError, image_encoder_hash
 
 LEVELS = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}

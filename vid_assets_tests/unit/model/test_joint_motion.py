@@ -19,15 +19,15 @@ import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 
 from model import denoisers
-from model.data import TrainingSet
-from model.denoisers import Conditions
-from model.loader import Loader
-from model.motion import motion, motion_ratio
+from model.data.loader import Loader
+from model.data.training_set import TrainingSet
+from model.denoisers.conditions import Conditions
+from model.evaluation.motion import motion, motion_ratio
+from model.evaluation.sampling import generate, predictor
 from model.objectives import make
-from model.sampling import generate, predictor
-from model.vae import sample_and_normalise
-from model.vae_folder import Normalisation
-from vid_assets_tests.unit.model.tables import member, write_training_set
+from model.vaes.backend import sample_and_normalise
+from model.vaes.space import Normalisation
+from vid_assets_tests.unit.model.tables import member, opened, write_training_set
 
 FRAMES, HEIGHT, WIDTH, FPS = 5, 4, 8, 8
 VIDEO, IMAGE = f"{FRAMES}x{HEIGHT}x{WIDTH}@{FPS}", f"1x{HEIGHT}x{WIDTH}"
@@ -68,7 +68,7 @@ def training_set(folder: Path, images_alone: bool) -> TrainingSet:
             }
         )  # fmt: skip
         members.append(member(index, IMAGE if index < COUNT else VIDEO))
-    return TrainingSet(write_training_set(folder, rows, members), 1)
+    return opened(write_training_set(folder, rows, members), 1)
 
 
 def nothing(count: int) -> Conditions:

@@ -13,13 +13,14 @@ from typing import Any
 import lance
 import pytest
 
-from model.data import Batch, DataError, TrainingSet
-from model.loader import Loader
-from model.order import BatchOrder, OrderError, part_of
+from model.data.loader import Loader
+from model.data.order import BatchOrder, OrderError, part_of
+from model.data.training_set import Batch, DataError, TrainingSet
 from vid_assets_tests.unit.model.tables import (
     LATENTS,
     member,
     mixed_training_set,
+    opened,
     sample_row,
     write_table,
     write_training_set,
@@ -35,7 +36,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def data(spec: dict[str, Any]) -> TrainingSet:
-    return TrainingSet(spec, 16)
+    return opened(spec, 16)
 
 
 def mixed_order(data: TrainingSet) -> BatchOrder:
@@ -49,7 +50,7 @@ def seen(batches: Iterable[list[Batch]]) -> list[Any]:
             (
                 [sample.sample_id for sample in part.samples],
                 part.latents.numpy().tobytes(),
-                [None if text is None else text.numpy().tobytes() for text in part.texts],
+                [None if text is None else text.numpy().tobytes() for text in part.states["text"]],
             )
             for part in batch
         ]
@@ -119,7 +120,7 @@ def test_a_table_that_grew_was_compacted_and_cleaned_meanwhile_changes_nothing(t
     spec = mixed_training_set(tmp_path, 16, 16)
     uri = Path(spec["latents_uri"])
     lance.dataset(str(uri)).tags.create("training-set-x", spec["latents_version"])
-    data = TrainingSet(spec, 16)
+    data = opened(spec, 16)
     expected = undisturbed(data)
     with Loader(data, mixed_order(data)) as loader:
         found = seen(islice(loader, 4))
@@ -131,7 +132,7 @@ def test_a_table_that_grew_was_compacted_and_cleaned_meanwhile_changes_nothing(t
         dataset.cleanup_old_versions(timedelta(0), error_if_tagged_old_versions=False, delete_unverified=True)
         found += seen(islice(loader, 2))
         state = loader.state_dict()
-    reopened = TrainingSet(spec, 16)
+    reopened = opened(spec, 16)
     assert reopened.latents.fallback is None
     with Loader(reopened, mixed_order(reopened)) as loader:
         loader.load_state_dict(state)
@@ -151,7 +152,7 @@ def test_the_position_of_another_training_set_is_refused_and_says_what_differs(
     state = loader.state_dict()
     assert state["uri"] == spec["latents_uri"]
     assert (state["version"], state["digest"], state["seed"]) == (spec["latents_version"], "d1", 1)
-    other = TrainingSet(mixed_training_set(tmp_path, 16, 16), 16)
+    other = opened(mixed_training_set(tmp_path, 16, 16), 16)
     with pytest.raises(OrderError, match=f"is of the uri {spec['latents_uri']}, but here it is {tmp_path}"):
         Loader(other, mixed_order(other)).load_state_dict(state)
     with pytest.raises(OrderError, match=f"is of the version 99, but here it is {spec['latents_version']}"):
@@ -163,7 +164,7 @@ def test_the_position_of_another_training_set_is_refused_and_says_what_differs(
 def test_damage_is_an_error_that_names_the_row_wherever_it_is_read(tmp_path: Path) -> None:
     rows = [sample_row(index, (32, 3, 2, 2)) for index in range(2)]
     rows[1]["latent"] = rows[0]["latent"]
-    data = TrainingSet(write_training_set(tmp_path, rows, [member(index, "9x16x16@8") for index in range(2)]), 16)
+    data = opened(write_training_set(tmp_path, rows, [member(index, "9x16x16@8") for index in range(2)]), 16)
     for workers in (0, 1):
         with (
             Loader(data, data.order(0, 2, 0), workers=workers) as loader,

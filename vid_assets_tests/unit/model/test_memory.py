@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from model.compute.numerics import autocast
 from model.errors import ModelError
 from model.memory import activation
 from model.memory import plan as memory
 from model.memory.case import GIB, Case, choose, latent_shape
 from model.memory.options import DoesNotFitError, options, refusal
 from model.memory.tracker import Tracker, as_on_cuda, backward
-from model.sampling import autocast
+from model.recipe import Optimizer
 
 FAMILIES = ("svd-tiny", "cogvideox-tiny", "hunyuan-video-tiny", "wan-tiny", "ltx-video-tiny")
 LORA = {"rank": 2, "alpha": 2.0, "targets": None, "dropout": 0.0}
@@ -103,7 +104,7 @@ def test_the_state_of_the_optimiser_is_what_the_real_one_holds(name: str) -> Non
     weights = {str(size): nn.Parameter(torch.zeros(*size)) for size in ((8, 8), (64, 128), (4097,))}
     for weight in weights.values():
         weight.grad = torch.ones_like(weight)
-    settings = {"name": name, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0}
+    settings = Optimizer.model_validate({"name": name, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0})
     optimizer = make_optimizer(settings, weights, 1e-3)
     optimizer.step()
     held = sum(

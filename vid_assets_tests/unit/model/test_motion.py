@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.motion import motion, motion_ratio
+from model.evaluation.motion import motion, motion_ratio
 
 SIDE = 64
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import diffusers
 import numpy as np
 import pytest
 import torch
 
-from model.objectives import ObjectiveError, as_mapping, make, read_settings
-from model.objectives.base import Objective, Predict
+from model.denoisers import PRESETS
+from model.objectives import make, read_settings
+from model.objectives.base import Objective, ObjectiveError
 from model.objectives.ddpm import DDPM
-from model.presets import PRESETS
+
+if TYPE_CHECKING:
+    from model.objectives.base import Predict
 
 TOKENS = 2 * 4 * 4
 FLOW = {"name": "flow_matching", "shift": 3.0}
@@ -244,8 +247,8 @@ def test_a_number_of_steps_that_the_scheduler_cannot_take_is_refused(settings: d
 
 def test_every_preset_has_an_objective_and_settings_survive_a_manifest() -> None:
     for preset in PRESETS.values():
-        settings = read_settings(preset.objective)
-        assert read_settings(as_mapping(settings)) == settings
+        settings = preset.objective
+        assert read_settings(settings.model_dump()) == settings
         objective: Objective = make(preset.objective)
         assert (
             getattr(diffusers, objective.scheduler_config()["_class_name"]).__name__

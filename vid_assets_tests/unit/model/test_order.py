@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.order import BatchOrder, Group, OrderError, part_of
+from model.data.order import BatchOrder, Group, OrderError, part_of
 
 BUCKETS = {
     "9x16x16@8": [f"a{i}" for i in range(10)],

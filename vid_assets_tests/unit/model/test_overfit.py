@@ -17,11 +17,12 @@ import pytest
 import torch
 
 from model import denoisers
-from model.denoisers import Conditions
+from model.denoisers import models, preset
+from model.denoisers.base import Family
+from model.denoisers.conditions import Conditions
+from model.evaluation.sampling import generate, predictor
 from model.objectives import make
 from model.objectives.base import Objective
-from model.presets import preset
-from model.sampling import generate, predictor
 
 COUNT = 8
 
@@ -64,7 +65,7 @@ def latents(shape: tuple[int, ...], std: float) -> torch.Tensor:
     return std * data / data.std()
 
 
-def given(family: denoisers.Family, data: torch.Tensor) -> Conditions:
+def given(family: Family, data: torch.Tensor) -> Conditions:
     """No texts; the first frame in the family whose models are always given it."""
     first = data[:, :, 0] if family.name == "svd" else None
     return dataclasses.replace(Conditions.none(len(data)), first_frame=first, text_tokens=1)
@@ -74,7 +75,7 @@ def fixed_noise(data: torch.Tensor, place: int) -> torch.Tensor:
     return torch.randn(data.shape, generator=torch.Generator().manual_seed(100 + place))
 
 
-def fixed_loss(objective: Objective, model: Any, family: denoisers.Family, data: torch.Tensor) -> float:
+def fixed_loss(objective: Objective, model: Any, family: Family, data: torch.Tensor) -> float:
     predict, losses = predictor(model, family, given(family, data)), []
     with torch.no_grad():
         for place, time in enumerate(objective.fixed_times(data[0, 0].numel())):
@@ -82,7 +83,7 @@ def fixed_loss(objective: Objective, model: Any, family: denoisers.Family, data:
     return float(torch.stack(losses).mean())
 
 
-def gaussian_loss(objective: Objective, family: denoisers.Family, data: torch.Tensor) -> float:
+def gaussian_loss(objective: Objective, family: Family, data: torch.Tensor) -> float:
     """Loss of the best predictor that takes each element for Gaussian, at the same times and noise.
 
     It too knows a first frame that the model is given: the elements there have no variance left.
@@ -101,7 +102,7 @@ def gaussian_loss(objective: Objective, family: denoisers.Family, data: torch.Te
     return float(torch.stack(losses).mean())
 
 
-def train(objective: Objective, model: Any, family: denoisers.Family, data: torch.Tensor, case: dict[str, Any]) -> None:
+def train(objective: Objective, model: Any, family: Family, data: torch.Tensor, case: dict[str, Any]) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=case["lr"], betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     generator, tokens = torch.Generator().manual_seed(1), data[0, 0].numel()
     rows = torch.arange(case["batch"]) % COUNT
@@ -117,7 +118,7 @@ def train(objective: Objective, model: Any, family: denoisers.Family, data: torc
         optimizer.step()
 
 
-def farthest(objective: Objective, model: Any, family: denoisers.Family, data: torch.Tensor) -> float:
+def farthest(objective: Objective, model: Any, family: Family, data: torch.Tensor) -> float:
     """Largest distance of a generated latent to its nearest data latent, over the mean distance between latents."""
     noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(7))
     made = generate(model, family, objective, given(family, data), noise, 20, None)
@@ -129,7 +130,7 @@ def farthest(objective: Objective, model: Any, family: denoisers.Family, data: t
 def test_a_tiny_model_learns_eight_latents_by_heart(name: str) -> None:
     case = CASES[name]
     objective, family = make(case["objective"]), denoisers.family(preset(name).family)
-    data, model = latents(case["shape"], case["std"]), denoisers.build(name, 0)
+    data, model = latents(case["shape"], case["std"]), models.build(name, 0)
     reachable = 0.3 * gaussian_loss(objective, family, data)
     assert fixed_loss(objective, model, family, data) > 3 * reachable
     assert farthest(objective, model, family, data) > 0.5

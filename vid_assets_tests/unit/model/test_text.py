@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.text import TEXT_CODE_VERSION, TextError, encode_texts, load_text_encoder
-from model.tiny import save_tiny_text_encoder
+from model.encoders.text import TEXT_CODE_VERSION, TextError, encode_texts, load_text_encoder
+from model.tiny.models import save_tiny_text_encoder
 from model.weights import WeightsError, text_encoder_hash, weights_hash
 
 TEXTS = ["a cat", "a dog", "waves on a beach, in the evening"]
@@ -143,7 +143,7 @@ def test_the_template_of_hunyuan_video_is_the_one_of_its_pipeline(folders: dict[
 
 
 def test_a_template_that_shares_a_token_with_the_caption_is_refused() -> None:
-    from model.text import Template, TextEncoder
+    from model.encoders.text import Template, TextEncoder
 
     def merging(text: str, **_: Any) -> dict[str, list[int]]:
         return {"input_ids": [hash(word) % 1000 for word in text.split(" ")]}

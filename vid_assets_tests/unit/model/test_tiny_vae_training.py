@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from model.tiny import TINY_VAE
-from model.tiny_vae_training.footage import HELD_OUT, LEFT_OUT, Clip, random_crop, read_footage, square
-from model.tiny_vae_training.linear_code import LinearCode, psnr
-from model.tiny_vae_training.linear_path import CONFIG, POSTERIOR, LinearPath
-from model.tiny_vae_training.rendered import rendered_clips
-from model.tiny_vae_training.training import Curve, Footage, as_pixels, reconstruct, train
-from vid_assets_tests.unit.footage.rendering import FOOTAGE, needs_footage
+from benchmarks.labelled.footage import FOOTAGE
+from model.tiny.models import TINY_VAE
+from model.tiny.vae_training.footage import HELD_OUT, LEFT_OUT, Clip, random_crop, read_footage, square
+from model.tiny.vae_training.linear_code import LinearCode, psnr
+from model.tiny.vae_training.linear_path import CONFIG, POSTERIOR, LinearPath
+from model.tiny.vae_training.rendered import rendered_clips
+from model.tiny.vae_training.training import Curve, Footage, as_pixels, reconstruct, train
+from vid_assets_tests.unit.footage.rendering import needs_footage
 
 MEASURED: dict[str, Any] = json.loads((TINY_VAE / "measured.json").read_text(encoding="utf-8"))
 
@@ -101,7 +102,7 @@ def test_held_out_files_are_not_trained_on() -> None:
 @needs_footage
 @pytest.mark.parametrize("name", ["prairie_falcon.jpg", "Landscape_6.jpg"])
 def test_the_card_states_what_the_shipped_weights_do(name: str) -> None:
-    from model.tiny_vae_training.__main__ import load
+    from model.tiny.vae_training.__main__ import load
 
     _, held_out = read_footage(FOOTAGE, only=(name,))
     found = psnr((clip.frames, reconstruct(load(TINY_VAE), clip.frames)) for clip in held_out)

@@ -13,19 +13,18 @@ import pytest
 
 from model import checkpoint
 from model.checkpoint import CheckpointError
-from model.heldout import HeldoutLoss
+from model.data.order import OrderError
+from model.evaluation.heldout import HeldoutLoss
 from model.manifest import TRAIN_CODE_VERSION, ManifestError, check_train
-from model.order import OrderError
 from model.train import StopRequest, main
 from model.training import trainer
 from model.training.parallel import Stopped
-from model.training.reporting import curve
 from model.training.run_state import OtherRunError
 from model.training.start import StartError
-from model.training.trainer import TrainingError, train
+from model.training.trainer import TrainingError
 from model.weights import WeightsError, checkpoint_hash, weights_hash
 from vid_assets_tests.unit.model.stopping import after, never
-from vid_assets_tests.unit.model.tables import manifest
+from vid_assets_tests.unit.model.tables import losses_of, manifest, train
 
 STEPS = 24
 NO_WARMUP = {"name": "constant", "warmup_steps": 0, "final_share": 0.0}
@@ -56,8 +55,7 @@ def undisturbed(training_set: dict[str, Any], tmp_path_factory: pytest.TempPathF
 
 
 def assert_same_run(output: Path, undisturbed: Path) -> None:
-    losses = [(folder / "final" / "losses.json").read_text() for folder in (output, undisturbed)]
-    assert losses[0] == losses[1]
+    assert losses_of(output) == losses_of(undisturbed)
     assert checkpoint_hash(output / "final") == checkpoint_hash(undisturbed / "final")
 
 
@@ -149,10 +147,11 @@ def test_the_final_folder_says_what_it_was_made_of(training_set: dict[str, Any],
     assert record["latents_version"] == training_set["latents_version"]
     assert record["vae_weights_hash"] == "w"
     assert (record["code_version"], record["train_code_version"]) == ("1", TRAIN_CODE_VERSION)
-    assert len(json.loads((undisturbed / "final" / "losses.json").read_text())) == STEPS
+    losses = losses_of(undisturbed)
+    assert len(losses) == STEPS
     summary = record["summary"]
     assert summary["samples"] == {"image": 12, "video": 36}  # a quarter, as declared
-    assert summary["losses"][0] > summary["final_loss"]
+    assert losses[0] > sum(losses[-2:]) / 2
     assert summary["read_through_lance"] is None
     assert weights_hash(undisturbed / "final" / "ema") != weights_hash(undisturbed / "final" / "denoiser")
     assert len(checkpoint.step_folders(undisturbed)) == 2
@@ -163,7 +162,7 @@ GOLDEN = {"3": [1.69711, 1.68861, 1.48292, 1.19687]}
 
 
 def test_losses_change_only_with_the_code_version(undisturbed: Path) -> None:
-    losses = json.loads((undisturbed / "final" / "losses.json").read_text())
+    losses = losses_of(undisturbed)
     assert [losses[step] for step in (0, 1, 5, 20)] == pytest.approx(GOLDEN[TRAIN_CODE_VERSION], abs=5e-3)
 
 
@@ -248,10 +247,3 @@ def test_every_problem_of_a_manifest_is_named(training_set: dict[str, Any], tmp_
         check_train(manifest(training_set, tmp_path, share_unit="frames"))
     for part in ("recipe.lr is missing", "recipe.steps is 'many'", "output is missing"):
         assert part in str(error.value)
-
-
-def test_a_long_curve_is_shortened_and_keeps_its_mean() -> None:
-    losses = [float(step) for step in range(10_000)]
-    assert len(curve(losses)) == 500
-    assert sum(curve(losses)) / 500 == pytest.approx(sum(losses) / len(losses))
-    assert curve([1.0, 2.0]) == [1.0, 2.0]

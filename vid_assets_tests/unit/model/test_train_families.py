@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from model.export import PIPELINES, export
-from model.latent_space import latent_space
-from model.objectives import as_mapping, read_settings
-from model.presets import preset
-from model.training.trainer import train
+from model.denoisers import family, preset
+from model.export import export
+from model.vaes import latent_space
 from model.weights import weights_hash
 from vid_assets_tests.unit.model import tables
 from vid_assets_tests.unit.model.denoising import TINY
@@ -57,12 +55,12 @@ def test_a_family_learns_and_is_exported(name: str, tmp_path: Path) -> None:
             tmp_path / output,
             model=name,
             family=chosen.family,
-            objective=as_mapping(read_settings(chosen.objective)),
+            objective=chosen.objective.model_dump(),
             **{"image_conditioning": chosen.image_conditioning, "image_share": 0.5, "steps": 6, **changes},
         )
         zeros, ones = [0.0] * space.channels, [1.0] * space.channels
         document["vae"] |= {"family": chosen.latent_family, "normalisation": {"shift": zeros, "scale": ones}}
-        return train(document, Nobody(), lambda: None)
+        return tables.train(document, Nobody(), lambda: None)
 
     summary = run("whole")
     assert summary["heldout"]["final"] < summary["heldout"]["start"]
@@ -76,4 +74,4 @@ def test_a_family_learns_and_is_exported(name: str, tmp_path: Path) -> None:
     adapted = run("adapted", weights=weights, lora=lora, image_conditioning=given, precision="bf16", steps=3)
     assert 0 < adapted["trained_parameters"] < 0.2 * summary["parameters"]
     made = export(tmp_path / "adapted/final", tmp_path / "out")
-    assert made.pipeline == PIPELINES[chosen.family][able]
+    assert made.pipeline == family(chosen.family).pipelines[able]

@@ -86,9 +86,8 @@ def test_resolve_takes_a_local_folder_or_asks_the_hub(tmp_path: Path, monkeypatc
 
 def test_what_belongs_to_an_encoder_is_downloaded_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a pipeline's repository: the folder of the encoder and that of its tokenizer, and no other."""
-    from vid_assets.config import ImageEncoder, PooledTextEncoder, TextEncoder
-    from vid_assets.steps.vae import weights_of
-    from vid_assets_tests.unit.test_definitions import project_of
+    from vid_assets.assets.weights import weights_of
+    from vid_assets.encoding.settings import ImageEncoderSection, PooledTextEncoderSection, TextEncoderSection
 
     asked: list[list[str]] = []
 
@@ -105,14 +104,15 @@ def test_what_belongs_to_an_encoder_is_downloaded_with_it(tmp_path: Path, monkey
         write(tmp_path / "repo" / name, {})
         (tmp_path / "repo" / beside).mkdir()
         (tmp_path / "repo" / beside / file).write_text('{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}')
-    project = project_of(tmp_path)
-    sections = (TextEncoder, "text_encoder"), (PooledTextEncoder, "text_encoder_2"), (ImageEncoder, "image_encoder")
-    hashes = [weights_of(project, make(source="owner/name", subfolder=folder)).hash for make, folder in sections]
+    made = TextEncoderSection, PooledTextEncoderSection, ImageEncoderSection
+    folders = "text_encoder", "text_encoder_2", "image_encoder"
+    sections = [make(source="owner/name", subfolder=folder) for make, folder in zip(made, folders, strict=True)]
+    hashes = [weights_of(tmp_path, section).hash for section in sections]
     assert [set(patterns) for patterns in asked] == [
         {"text_encoder/*", "tokenizer/*"},
         {"text_encoder_2/*", "tokenizer_2/*"},
         {"image_encoder/*", "feature_extractor/*"},
     ]
     (tmp_path / "repo/tokenizer_2/vocab.json").write_text('{"another": 1}')
-    again = weights_of(project, PooledTextEncoder(source="owner/name", subfolder="text_encoder_2")).hash
+    again = weights_of(tmp_path, PooledTextEncoderSection(source="owner/name", subfolder="text_encoder_2")).hash
     assert again != hashes[1], "a tokenizer that changed beside its encoder is noticed"

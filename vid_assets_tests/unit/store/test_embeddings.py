@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vid_assets.assets.encode import embeddings
 from vid_assets.project import Project
-from vid_assets.steps import embeddings
 from vid_assets_tests.unit.test_definitions import project_of
 
 KEYS = [f"k{index:02d}" for index in range(20)]
@@ -39,7 +39,7 @@ def run(
     def make(misses: list[str]) -> object:
         return embeddings.rows("text", "hash", misses, encoder(breaks, calls))
 
-    return embeddings.complete(project, keys, make, progress=lambda told: None)  # type: ignore[arg-type]
+    return embeddings.complete(project.store, keys, make, flush_rows=2, progress=lambda told: None)  # type: ignore[arg-type]
 
 
 def test_one_bad_text_fails_alone_and_is_tried_again(project):
@@ -77,7 +77,7 @@ def test_a_killed_run_keeps_what_it_had_written(project):
     calls: list[list[str]] = []
     with pytest.raises(KilledError):
         run(project, {"k17": KilledError()}, calls)
-    kept = len(embeddings.stored(project, KEYS))
+    kept = len(embeddings.stored(project.store, KEYS))
     assert 0 < kept <= 16
     assert run(project, {}, calls).computed == 20 - kept
 

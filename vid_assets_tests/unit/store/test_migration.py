@@ -10,7 +10,8 @@ import pytest
 
 from vid_assets.cli import main
 from vid_assets.store.migration import migrate
-from vid_assets.store.schemas import VERSION_KEY, table_spec
+from vid_assets.store.schemas import table_spec
+from vid_assets.store.schemas.base import SCHEMA_VERSION, VERSION_KEY
 from vid_assets.store.tables import Store, StoreError
 
 
@@ -42,6 +43,28 @@ def test_new_columns_are_null_and_every_row_stays(store):
     assert store.read("verdicts", columns=["accepted", "failures"]) == [{"accepted": True, "failures": None}]
     store.upsert("verdicts", [{"clip_id": "b", "failures": [{"rule": "luma_min", "value": 3.0, "limit": 20.0}]}])
     assert store.read("verdicts")[1]["failures"][0]["rule"] == "luma_min"
+
+
+def test_a_column_that_is_new_tells_itself_without_another_version(tmp_path):
+    store = Store(str(tmp_path))
+    older(store, "clips", {"end_s"}, [{"clip_id": "a", "start_s": 1.5}], version=SCHEMA_VERSION)
+    with pytest.raises(
+        StoreError, match=r"has no end_s, which this release has\. Stop Dagster and run `vid-assets mig"
+    ):
+        store.read("clips")
+    assert migrate(store) == ["clips: gained end_s"]
+    assert store.read("clips", columns=["clip_id", "start_s", "end_s"]) == [
+        {"clip_id": "a", "start_s": 1.5, "end_s": None}
+    ]
+
+
+def test_a_column_that_this_release_does_not_know_is_left_alone(tmp_path):
+    store = Store(str(tmp_path))
+    store.upsert("clips", [{"clip_id": "a", "start_s": 1.5}])
+    store.open("clips").to_lance().add_columns({"tried": "start_s * 2"})
+    store.upsert("clips", [{"clip_id": "a", "start_s": 2.5}, {"clip_id": "b"}])
+    assert [row["start_s"] for row in store.read("clips")] == [2.5, None]
+    assert "tried" in store.open("clips").schema.names
 
 
 def test_a_migration_that_was_killed_goes_on(store):

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from vid_assets.store.state import BusyError, Fingerprint, StageState, StateFolder, canonical, digest
+from vid_assets.digests import canonical, digest
+from vid_assets.store.state import AssetState, BusyError, Fingerprint, StateFolder
 
 PRINT = Fingerprint("3", {"policy": {"luma_min": 20.0}}, {"clips": "abc"})
 
 
-def state(**changes) -> StageState:
+def state(**changes) -> AssetState:
     parts = {
         "asset": "clips",
         "partition": "b00001",
@@ -24,7 +25,7 @@ def state(**changes) -> StageState:
         "output_digest": "d1",
         "facts": {"rows": 3, "reasons": ["a", "b"]},
     }
-    return StageState(**parts | changes)
+    return AssetState(**parts | changes)
 
 
 @pytest.fixture

@@ -49,28 +49,32 @@ def test_a_longer_funnel_is_higher_and_bars_follow_their_numbers():
     _pixels(plots.funnel([]))
 
 
+def _histogram(values, limit=None, op=None) -> bytes:
+    return plots.histograms([plots.Distribution("", values, "", limit, op)])
+
+
 def test_a_histogram_shows_rejected_values_in_red_on_the_side_of_the_rule():
     values = [10.0] * 10 + [90.0] * 30
-    low = _count(_pixels(plots.histogram(values, limit=50, op=">=")), BAD)
-    high = _count(_pixels(plots.histogram(values, limit=50, op="<=")), BAD)
+    low = _count(_pixels(_histogram(values, limit=50, op=">=")), BAD)
+    high = _count(_pixels(_histogram(values, limit=50, op="<=")), BAD)
     assert high / low == pytest.approx(3, abs=0.2)
-    assert _count(_pixels(plots.histogram(values)), BAD) == 0
+    assert _count(_pixels(_histogram(values)), BAD) == 0
 
 
 def test_unmeasured_values_are_said_not_drawn():
-    known = _pixels(plots.histogram([1.0, 2.0, 3.0] * 5))
-    mixed = _pixels(plots.histogram([1.0, 2.0, 3.0] * 5 + [None, math.nan]))
+    known = _pixels(_histogram([1.0, 2.0, 3.0] * 5))
+    mixed = _pixels(_histogram([1.0, 2.0, 3.0] * 5 + [None, math.nan]))
     blue = (37, 99, 168)
     assert _count(mixed, blue) == pytest.approx(_count(known, blue), rel=0.1)  # the note takes some room
     assert not np.array_equal(known, mixed)
-    _pixels(plots.histogram([None, None]))
-    _pixels(plots.histogram([5.0]))
-    _pixels(plots.histogram([5.0, 5.0], limit=5, op=">="))
+    _pixels(_histogram([None, None]))
+    _pixels(_histogram([5.0]))
+    _pixels(_histogram([5.0, 5.0], limit=5, op=">="))
 
 
 def test_a_limit_needs_its_direction():
     with pytest.raises(ValueError, match="belong together"):
-        plots.histogram([1.0], limit=2)
+        _histogram([1.0], limit=2)
 
 
 def test_the_losses_of_other_runs_and_of_held_out_samples_are_drawn_beside_the_run():

@@ -1,4 +1,4 @@
-"""Contact sheets, filmstrips and their Markdown."""
+"""Contact sheets and their Markdown."""
 
 import base64
 import io
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vid_assets.demo import scenes
-from vid_assets.views.sheets import LIMIT, Section, as_markdown, contact_sheet, filmstrip, sectioned_sheet
+from vid_assets.views.markdown import LIMIT, as_markdown
+from vid_assets.views.sheets import Panel, contact_sheet, panel_sheet
 
 
 def _picture(data: bytes) -> Image.Image:
@@ -77,12 +77,12 @@ def test_a_limit_that_cannot_be_kept_is_an_error_not_an_empty_sheet():
 def test_a_sheet_of_more_sections_than_fit_shows_the_first_of_them():
     """A batch may fail by every rule there is: that is no error of the sheet's."""
     noise = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
-    sections = [Section(f"rule {n}", [(noise, [f"✗ rule {n}"] * 20)] * 6, 6) for n in range(40)]
-    few, many = sectioned_sheet(sections[:2], 6, "rejected"), sectioned_sheet(sections, 6, "rejected")
+    panels = [Panel(f"rule {n}", [(noise, [f"✗ rule {n}"] * 20)] * 6, 6) for n in range(40)]
+    few, many = panel_sheet(panels[:2], 6, "rejected"), panel_sheet(panels, 6, "rejected")
     assert len(many) <= LIMIT
     assert _picture(many).height > 2 * _picture(few).height
     with pytest.raises(ValueError, match="one tile needs more than 2000 bytes"):
-        sectioned_sheet(sections, 6, limit=2000)
+        panel_sheet(panels, 6, limit=2000)
 
 
 def test_no_tiles_give_a_sheet_that_says_so():
@@ -94,23 +94,6 @@ def test_what_is_no_picture_is_refused_with_its_number():
         contact_sheet([(_plain(9), []), (b"not a picture", [])])
     with pytest.raises(ValueError, match="tile 0: must be uint8"):
         contact_sheet([(np.zeros((4, 4, 3)), [])])
-
-
-def test_a_filmstrip_shows_first_and_last_frame_in_order():
-    frames = np.stack([_plain((25 * i, 0, 0)) for i in range(10)])
-    strip = np.asarray(_picture(filmstrip(frames, 4, labels=[f"{i / 8:.2f} s" for i in range(10)]))).astype(int)
-    row = strip[60]
-    reds = [row[210 * i + 110, 0] for i in range(4)]
-    assert np.abs(np.array(reds) - [0, 75, 150, 225]).max() < 8
-
-
-def test_a_filmstrip_of_few_frames_shows_all_of_them_once():
-    frames = np.stack(list(scenes.gears(1, (96, 64), 2)))
-    assert _picture(filmstrip(frames, 8)).width < 2 * 240
-    with pytest.raises(ValueError, match=r"uint8 \(F, H, W, 3\)"):
-        filmstrip(frames[0])
-    with pytest.raises(ValueError, match="1 labels for 2 frames"):
-        filmstrip(frames, labels=["a"])
 
 
 def test_markdown_holds_the_same_bytes():

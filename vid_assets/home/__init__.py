@@ -1,0 +1,1 @@
+"""What keeps a home: its training runs, and the deletion of what nothing needs or what must go."""

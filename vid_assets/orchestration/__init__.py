@@ -1,0 +1,1 @@
+"""All of Dagster: assets, checks, automation, sensor, schedule, launching."""

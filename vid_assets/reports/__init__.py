@@ -1,0 +1,1 @@
+"""Answers to questions about a home: what is stale, why, what would change. Nothing is written."""
