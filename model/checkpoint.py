@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.errors import ModelError
 from model.recipe import Denoiser, Parent
@@ -35,7 +35,7 @@ class Record(BaseModel):
 
     Attributes:
         identity: of its manifest, as `model.manifest.identity` gives it.
-        recipe: written whole; what is read of it says which denoiser it is.
+        recipe: whole, as it was trained by; see `denoiser`.
         latents_version: of the table of latents.
         weights_hash: of its weights, both the average and the raw ones.
         summary: see `model.training.finish.save_final`.
@@ -46,7 +46,7 @@ class Record(BaseModel):
     identity: dict[str, Any]
     experiment: str
     stage: str
-    recipe: SerializeAsAny[Denoiser]
+    recipe: dict[str, Any]
     runtime: dict[str, Any]
     code_version: str
     train_code_version: str
@@ -57,6 +57,13 @@ class Record(BaseModel):
     weights_hash: str
     summary: dict[str, Any]
 
+    def denoiser(self) -> Denoiser:
+        """Which denoiser it is. Raises `CheckpointError` where this release has no such model, family or objective."""
+        try:
+            return Denoiser.model_validate(self.recipe)
+        except ValidationError as error:
+            raise CheckpointError(f"{self.experiment}/{self.stage}: cannot be read: recipe.{_first(error)}") from None
+
     def write(self, folder: Path) -> None:
         """Write it into a checkpoint."""
         write_json(folder / _RECORD, self.model_dump(mode="json", exclude_unset=True))
@@ -66,13 +73,17 @@ def read_record(folder: str | Path) -> Record:
     """The record of the finished checkpoint in `folder`. Raises `CheckpointError` where there is none."""
     path = Path(folder) / _RECORD
     try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+        return Record.model_validate_json(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{folder}: no finished checkpoint: {path.name}: {error.strerror}") from None
     except ValidationError as error:
-        wrong = error.errors()[0]
-        where = ".".join(map(str, wrong["loc"]))
-        raise CheckpointError(f"{folder}: no finished checkpoint: {path.name}: {where} {wrong['msg']}") from None
+        raise CheckpointError(f"{folder}: no finished checkpoint: {path.name}: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """What is wrong first, and where."""
+    wrong = error.errors()[0]
+    return f"{'.'.join(map(str, wrong['loc']))} {wrong['msg']}"
 
 
 @contextlib.contextmanager

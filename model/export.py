@@ -55,12 +55,14 @@ class Exported:
     Attributes:
         folder: where.
         pipeline: class of diffusers that `model_index.json` names; None: the parts load one by one.
+        denoiser: name of the denoiser among the parts.
         parts: name in the folder -> library and class.
         missing: parts of the pipeline that were not at hand.
     """
 
     folder: Path
     pipeline: str | None
+    denoiser: str
     parts: Mapping[str, tuple[str, str]]
     missing: tuple[str, ...]
 
@@ -70,8 +72,8 @@ class Exported:
         if self.pipeline:
             absent = "".join(f", {name}=None" for name in self.missing)
             return f'diffusers.DiffusionPipeline.from_pretrained("{self.folder}"{absent})'
-        name = "unet" if "unet" in self.parts else "transformer"
-        return f'diffusers.{self.parts[name][1]}.from_pretrained("{self.folder}", subfolder="{name}")'
+        kind = self.parts[self.denoiser][1]
+        return f'diffusers.{kind}.from_pretrained("{self.folder}", subfolder="{self.denoiser}")'
 
 
 def export(
@@ -99,19 +101,20 @@ def export(
     if weights not in PARTS:
         raise ExportError(f"{weights!r} are no weights of a checkpoint; known are {', '.join(PARTS)}")
     record = _record(source, parts)
-    chosen = preset(record.recipe.model)
-    pipeline = _pipeline(chosen, record.recipe)
+    recipe = record.denoiser()
+    chosen = preset(recipe.model)
+    pipeline = _pipeline(chosen, recipe)
     with atomic_folder(output) as folder:
         written = _denoiser(folder, source / PARTS[weights], chosen, dtype)
-        written |= _scheduler(folder, chosen, record.recipe)
+        written |= _scheduler(folder, chosen, recipe)
         written |= _others(folder, chosen, parts)
         missing = tuple(part for part in family(chosen.family).components if part not in written) if pipeline else ()
-        result = Exported(Path(output), pipeline, written, missing)
+        result = Exported(Path(output), pipeline, family(chosen.family).part, written, missing)
         if pipeline:
             entries: dict[str, Any] = {name: list(kind) for name, kind in sorted(written.items())}
             write_json(folder / "model_index.json", {"_class_name": pipeline, **entries})
         shutil.copyfile(source / "checkpoint.json", folder / "checkpoint.json")
-        (folder / "README.md").write_text(_readme(record, result, weights), encoding="utf-8")
+        (folder / "README.md").write_text(_readme(record, recipe, result, weights), encoding="utf-8")
     return result
 
 
@@ -128,10 +131,12 @@ def _record(source: Path, parts: Parts) -> Record:
 
 
 def _pipeline(chosen: Preset, recipe: Denoiser) -> str | None:
-    if latent_space(chosen.latent_family).vae_class != latent_space(chosen.family).vae_class:
-        return None  # the family's pipeline decodes with the family's VAE
     kind = family(chosen.family)
+    if latent_space(chosen.latent_family).vae_class != latent_space(kind.latents).vae_class:
+        return None  # the family's pipeline decodes with the family's VAE
     if recipe.objective.needs_positions and not kind.tells_positions:
+        return None
+    if not make(recipe.objective).scheduler_takes_output:
         return None
     return kind.pipelines[recipe.first_frame]
 
@@ -148,7 +153,10 @@ def _denoiser(folder: Path, source: Path, chosen: Preset, dtype: str) -> Written
 
 
 def _scheduler(folder: Path, chosen: Preset, recipe: Denoiser) -> Written:
-    scheduler = family(chosen.family).scheduler(make(recipe.objective))
+    objective = make(recipe.objective)
+    if not objective.scheduler_takes_output:
+        return {}  # it would sample something else
+    scheduler = family(chosen.family).scheduler(objective)
     scheduler.save_pretrained(str(folder / "scheduler"))
     return {"scheduler": ("diffusers", type(scheduler).__name__)}
 
@@ -202,8 +210,8 @@ def _copy_weights(source: Path, target: Path) -> None:
         shutil.copyfile(file, target / file.name)
 
 
-def _readme(record: Record, result: Exported, weights: str) -> str:
-    recipe, objective = record.recipe, record.recipe.objective.model_dump(exclude_unset=True)
+def _readme(record: Record, recipe: Denoiser, result: Exported, weights: str) -> str:
+    objective = recipe.objective.model_dump(exclude_unset=True)
     rows = {
         "experiment, stage": f"{record.experiment}, {record.stage}",
         "model": recipe.model,

@@ -101,7 +101,7 @@ class _Device(Settings):
 
 
 class EvaluationManifest(_Whole):
-    """What an evaluation is told; what else a training manifest has may stay."""
+    """What an evaluation is told. Keys that it does not know are passed over: a training manifest has more."""
 
     model_config = ConfigDict(extra="ignore")
     may_lack = frozenset(
@@ -164,6 +164,9 @@ def _without_places(value: Any) -> Any:
     return {key: _without_places(item) for key, item in value.items() if key not in _PLACES}
 
 
+#: Errors of pydantic about a key that there is not: of a model, and of a dataclass.
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
 _Kind = TypeVar("_Kind", bound=_Whole)
 
 
@@ -205,8 +208,8 @@ class _Allowed:
         """What is wrong with one value, by an error of pydantic: its path, the value, and what it must be."""
         location, value, kind = list(error["loc"]), error["input"], error["type"]
         short = kind == "missing" and isinstance(location[-1], int)  # a list that lacks an item, which has no path
-        path, schema = self._at(location[:-1] if short or kind == "extra_forbidden" else location)
-        if kind == "extra_forbidden":
+        path, schema = self._at(location[:-1] if short or kind in _UNKNOWN else location)
+        if kind in _UNKNOWN:
             known = list(self._resolved(schema)["properties"])
             near = difflib.get_close_matches(str(location[-1]), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
@@ -248,7 +251,8 @@ class _Allowed:
         if kind == "array":
             items = schema.get("prefixItems", [])
             each = items[0] if items else schema["items"]
-            return f"a list{f' of {len(items)}' if items else ''}, each {self._words(each)}"
+            size = f" of {len(items)}" if items else ", not empty" if schema.get("minItems") else ""
+            return f"a list{size}, each {self._words(each)}"
         if kind in ("integer", "number"):
             return ("a whole number" if kind == "integer" else "a number") + _bounds(schema)
         each = schema.get("additionalProperties")

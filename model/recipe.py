@@ -17,8 +17,6 @@ from pydantic import (
     PlainValidator,
     SerializeAsAny,
     Tag,
-    ValidationInfo,
-    field_validator,
 )
 
 from model.objectives import read_settings
@@ -79,18 +77,11 @@ class Lora(Settings):
     """Low-rank adapters that are trained in place of the weights (arXiv:2106.09685). Needs the extra `lora`."""
 
     rank: Count
-    alpha: Positive = Field(  # type: ignore[assignment]  # null becomes a number
-        None, description="scale of the adapters, over rank; null: equal to rank"
-    )
+    alpha: Positive = Field(description="scale of the adapters, over rank")
     targets: tuple[Text, ...] | None = Field(
         None, min_length=1, description="ends of the names of adapted layers; null: the attention's projections"
     )
     dropout: Fraction = 0.0
-
-    @field_validator("alpha", mode="before")
-    @classmethod
-    def _as_rank(cls, value: Any, info: ValidationInfo) -> Any:
-        return info.data.get("rank", 1) if value is None else value
 
 
 class Schedule(Settings):

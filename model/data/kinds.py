@@ -14,12 +14,14 @@ class Kind:
         column: of `training_set_members`, with the key of the member's states.
         words: what it is called in messages.
         of_caption: whether the states are of the sample's caption, and are left out where that is.
+        tokens: states of one sample, at most, that a memory plan counts on where nothing else tells it.
     """
 
     name: str
     column: str
     words: str
     of_caption: bool = False
+    tokens: int = 1
 
 
 #: Every kind by its name, in the order of the columns.

@@ -67,6 +67,8 @@ class Family(ABC):
     #: Key in `model.denoisers.FAMILIES`, and the name of the class in diffusers.
     name: ClassVar[str]
     class_name: ClassVar[str]
+    #: The family of VAEs whose latents its pipelines decode, a key of `model.vaes.FAMILIES`.
+    latents: ClassVar[str]
     presets: ClassVar[tuple[Preset, ...]]
     #: Policy of activation checkpointing -> what it recomputes: class names of the model's modules, or paths, as
     #: patterns; `!` takes away again. `diffusers`, the library's own switch, is here to be told before a run.
@@ -79,6 +81,9 @@ class Family(ABC):
     part: ClassVar[str] = "transformer"
     #: Whether its pipelines tell the scheduler how many latent positions there are.
     tells_positions: ClassVar[bool] = False
+    #: Keys of a configuration that say nothing of the weights, in which pretrained ones may differ from a preset; and
+    #: the input channels, of which `check` tells more.
+    free: ClassVar[tuple[str, ...]] = ("in_channels",)
     #: Name of its convolution over patches, whose first input channels are the noisy latents; of those that `widen`s.
     input_layer: ClassVar[str] = ""
 
@@ -123,8 +128,12 @@ class Family(ABC):
         """The scheduler that the family's pipeline samples an objective with."""
         return objective.scheduler()
 
+    def embeds_guidance(self, config: Mapping[str, Any]) -> bool:
+        """Whether a model of this configuration is given the strength of guidance as an input."""
+        return False
+
     def with_first_frame(self, architecture: Mapping[str, Any]) -> dict[str, Any]:
-        """The architecture whose input has channels for a given first frame."""
+        """The architecture, all its arguments said, whose input has channels for a given first frame."""
         return dict(architecture)
 
     def takes_first_frame(self, config: Mapping[str, Any]) -> bool:

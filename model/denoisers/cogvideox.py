@@ -77,6 +77,7 @@ class CogVideoX(Family):
 
     name = "cogvideox"
     class_name = "CogVideoXTransformer3DModel"
+    latents = "cogvideox"
     presets = _PRESETS
     recomputes = of_transformer("CogVideoXBlock", attention="Attention")
     pipelines = ("CogVideoXPipeline", None)

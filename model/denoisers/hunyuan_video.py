@@ -68,17 +68,22 @@ class HunyuanVideo(Family):
 
     name = "hunyuan_video"
     class_name = "HunyuanVideoTransformer3DModel"
+    latents = "hunyuan_video"
     presets = _PRESETS
     recomputes = of_transformer(
         "HunyuanVideo*TransformerBlock", attention="Attention", also=("HunyuanVideoIndividualTokenRefinerBlock",)
     )
     pipelines = ("HunyuanVideoPipeline", None)
     components = ("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+    free = (*Family.free, "image_condition_type", "guidance_embeds")
     input_layer = "x_embedder.proj"
 
     def dims(self, config: Mapping[str, Any]) -> Dims:
         states = {"text": config["text_embed_dim"], "pooled": config["pooled_projection_dim"]}
         return Dims(config["out_channels"], states)
+
+    def embeds_guidance(self, config: Mapping[str, Any]) -> bool:
+        return bool(config["guidance_embeds"])
 
     def with_first_frame(self, architecture: Mapping[str, Any]) -> dict[str, Any]:
         return dict(architecture) | {
@@ -94,7 +99,7 @@ class HunyuanVideo(Family):
         config = config_of(model)
         texts, mask = padded(conditions.of("text"), config["text_embed_dim"], model_input)
         guidance = None
-        if config["guidance_embeds"]:
+        if self.embeds_guidance(config):
             strength = 1.0 if conditions.guidance is None else conditions.guidance
             guidance = model_input.new_full((len(model_input),), 1000.0 * strength)
         if self.joins_first_frame(config, conditions):

@@ -64,6 +64,7 @@ class LtxVideo(Family):
 
     name = "ltx_video"
     class_name = "LTXVideoTransformer3DModel"
+    latents = "ltx_video"
     presets = _PRESETS
     recomputes = of_transformer("LTXVideoTransformerBlock", attention="LTXAttention")
     pipelines = ("LTXPipeline", "LTXImageToVideoPipeline")
@@ -88,7 +89,7 @@ class LtxVideo(Family):
         if first is not None:
             times = timestep[:, None].repeat(1, frames * height * width)
             times[:, : height * width] = 0
-        space = latent_space(self.name)
+        space = latent_space(self.latents)
         rates = [_FPS if fps is None else fps for fps in conditions.fps]
         seconds = torch.tensor([space.temporal / rate for rate in rates], device=model_input.device)
         output = model(

@@ -37,7 +37,7 @@ def build(preset_name: str, seed: int, image_conditioning: str | None = None) ->
         known = ", ".join(get_args(ImageConditioning))
         raise ValueError(f"{conditioning!r} is no image conditioning; known are {known}")
     if conditioning == "first_frame":
-        architecture = kind.with_first_frame(architecture)
+        architecture = kind.with_first_frame(_defaults(_class(kind)) | architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _class(kind)(**architecture).train()
@@ -90,7 +90,7 @@ def pretrained(folder: str | Path, preset_name: str, image_conditioning: str | N
     chosen = preset(preset_name)
     kind, model = family(chosen.family), load(folder, chosen.family)
     wanted = _defaults(_class(kind)) | dict(chosen.architecture)
-    found = {key: config_of(model)[key] for key in wanted.keys() - _FREE}
+    found = {key: config_of(model)[key] for key in wanted.keys() - set(kind.free)}
     differ = [
         f"{key} is {found[key]}, not {wanted[key]}" for key in sorted(found) if not _equal(found[key], wanted[key])
     ]
@@ -99,10 +99,6 @@ def pretrained(folder: str | Path, preset_name: str, image_conditioning: str | N
     if (chosen.image_conditioning if image_conditioning is None else image_conditioning) == "first_frame":
         kind.widen(model)
     return model
-
-
-#: What may differ from a preset: `Family.check` looks at the input channels, the rest is remembered and not used.
-_FREE = {"in_channels", "image_condition_type", "guidance_embeds", "sample_size", "num_frames"}
 
 
 def _defaults(kind: Any) -> dict[str, Any]:
@@ -128,7 +124,7 @@ def conditions(
         batch: as it was read.
         preset_name: of the model that reads them.
         device: where they go.
-        data: the normalised latents (B, C, f, h, w) of the batch; needed for first frames other than svd's.
+        data: the normalised latents (B, C, f, h, w) of the batch; see `Family.first_frame`.
         image_conditioning: with `first_frame`, the first latent frame of each video is given. A still is never given:
             nothing would be left to predict.
     """

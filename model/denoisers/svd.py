@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from model.denoisers.base import Dims, Family, Preset, config_of
 from model.denoisers.conditions import Conditions, padded
 from model.objectives.edm import EDMSettings
-from model.vaes import vae_family
+from model.vaes.space import mean_and_logvar
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+#: Of a latent.
+_CHANNELS = 4
 _OBJECTIVE = EDMSettings(p_mean=0.7, p_std=1.6)
 _PRESETS = (
     Preset(
@@ -25,8 +27,8 @@ _PRESETS = (
         None,
         architecture={
             "sample_size": 96,
-            "in_channels": 8,
-            "out_channels": 4,
+            "in_channels": 2 * _CHANNELS,
+            "out_channels": _CHANNELS,
             "block_out_channels": (320, 640, 1280, 1280),
             "num_attention_heads": (5, 10, 20, 20),
             "cross_attention_dim": 1024,
@@ -46,8 +48,8 @@ _PRESETS = (
         None,
         architecture={
             "sample_size": 8,
-            "in_channels": 8,
-            "out_channels": 4,
+            "in_channels": 2 * _CHANNELS,
+            "out_channels": _CHANNELS,
             "down_block_types": ("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
             "up_block_types": ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
             "block_out_channels": (32, 64),
@@ -77,6 +79,7 @@ class Svd(Family):
 
     name = "svd"
     class_name = "UNetSpatioTemporalConditionModel"
+    latents = "svd"
     presets = _PRESETS
     recomputes = {
         # The library's switch leaves out every temporal block
@@ -98,13 +101,14 @@ class Svd(Family):
     pipelines = (None, "StableVideoDiffusionPipeline")
     components = ("vae", "image_encoder", "feature_extractor")
     part = "unet"
+    free = (*Family.free, "sample_size", "num_frames")
 
     def dims(self, config: Mapping[str, Any]) -> Dims:
         return Dims(config["out_channels"], {"image": config["cross_attention_dim"]})
 
     def first_frame(self, latents: torch.Tensor, data: torch.Tensor | None) -> torch.Tensor:
-        """The mean of the stored latent, not scaled."""
-        return vae_family("svd").conditioning_latent(latents)[:, :, 0]
+        """The mean of the stored latent, not scaled, as its pipeline takes it without noise augmentation."""
+        return mean_and_logvar(latents, _CHANNELS)[0][:, :, 0]
 
     def with_first_frame(self, architecture: Mapping[str, Any]) -> dict[str, Any]:
         return dict(architecture) | {"in_channels": 2 * architecture["out_channels"]}

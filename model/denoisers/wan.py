@@ -74,6 +74,7 @@ class Wan(Family):
 
     name = "wan"
     class_name = "WanTransformer3DModel"
+    latents = "wan"
     presets = _PRESETS
     recomputes = of_transformer("WanTransformerBlock", attention="WanAttention")
     # Its pipeline with a first frame fills up with the encoding of a grey video

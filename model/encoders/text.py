@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.errors import first_line
+from model.errors import ModelError, first_line
 from model.weights import WeightsError, tokenizer_folder
 
 if TYPE_CHECKING:
@@ -30,11 +30,12 @@ FAMILIES = {
     "clip": ("CLIPTextModel", ("clip", "clip_text_model")),
     "llama": ("LlamaModel", ("llama",)),
 }
-#: SHA-256 of the template of that name in diffusers' pipeline: a name in a key stands for one text for good.
-_NAMED_TEMPLATES = {"hunyuan_video": "8a07bd58a30470b5d912213ff40b5f03580b283e01c9770b2ff4ef339d58c329"}
+#: Name of a template -> the family whose tokens it counts, and the SHA-256 of the template of that name in diffusers'
+#: pipeline: a name in a key stands for one text for good.
+NAMED_TEMPLATES = {"hunyuan_video": ("llama", "8a07bd58a30470b5d912213ff40b5f03580b283e01c9770b2ff4ef339d58c329")}
 
 
-class TextError(ValueError):
+class TextError(ModelError):
     """A text has no states; the message says why."""
 
 
@@ -96,7 +97,7 @@ def load_text_encoder(
         dtype: `float32`, `bfloat16` or `float16`; the states have it too.
         device: `auto`, `cpu`, `cuda` or a device that torch knows.
         max_tokens: tokens of a text that are kept, end token included, those of the template's head not.
-        template: text with `{}` for the caption, or a name of `_NAMED_TEMPLATES`.
+        template: text with `{}` for the caption, or a name of `NAMED_TEMPLATES`.
         skip_layers: layers at the end whose output is not used. With 0, the last state is normalised as the model
             does it; states before it are not, as in HunyuanVideo (2).
         pooled: take the pooled state (1, dim) instead of one for each token; `clip` alone has it.
@@ -183,12 +184,12 @@ def _tokens(encoder: TextEncoder, text: str) -> tuple[list[int], int]:
 def _template(text: str | None, tokenize: Any) -> Template:
     if text is None:
         return Template("", "", 0, None)
-    if text in _NAMED_TEMPLATES:
+    if text in NAMED_TEMPLATES:
         from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 
         facts: dict[str, Any] = DEFAULT_PROMPT_TEMPLATE
         named, crop = str(facts["template"]), int(facts["crop_start"])
-        if hashlib.sha256(f"{crop} {named}".encode()).hexdigest() != _NAMED_TEMPLATES[text]:
+        if hashlib.sha256(f"{crop} {named}".encode()).hexdigest() != NAMED_TEMPLATES[text][1]:
             raise WeightsError(f"this version of diffusers has another template {text}; write its text out instead")
         head, _, tail = named.partition("{}")
         return Template(head, tail, crop, None)

@@ -90,7 +90,7 @@ def evaluate(document: dict[str, Any]) -> dict[str, Any]:
         torch.set_num_threads(manifest.runtime.threads)
     checkpoints = [_Checkpoint(_whole(Path(manifest.checkpoint)), manifest.recipe)]
     others = [(other, read_record(_whole(Path(other.folder)))) for other in manifest.compare]
-    checkpoints += [_Checkpoint(Path(other.folder), record.recipe) for other, record in others]
+    checkpoints += [_Checkpoint(Path(other.folder), record.denoiser()) for other, record in others]
     how = manifest.vae.normalisation
     data = TrainingSet(manifest.training_set, how.channels)
     shown = _samples_to_show(data, manifest.evaluation.videos)
@@ -191,7 +191,7 @@ def _decoder(manifest: EvaluationManifest, device: str) -> Any:
     from model.vaes.backend import decode, load_vae
 
     vae, settings = manifest.vae, manifest.evaluation
-    loaded = load_vae(vae.path, settings.decode_dtype, device, settings.decode_tiling, vae.family)
+    loaded = load_vae(vae.path, vae.family, settings.decode_dtype, device, settings.decode_tiling)
     return lambda latents: decode(loaded, latents, vae.normalisation, vae.family)[0]
 
 

@@ -43,7 +43,7 @@ def generate(
             classifier-free guidance (Ho and Salimans, 2022, arXiv:2207.12598), u + g (c - u), of the predictions c with
             the conditions and u without, which takes two calls a step. None and 1 are no guidance.
     """
-    embedded = bool(config_of(model).get("guidance_embeds"))
+    embedded = family.embeds_guidance(config_of(model))
     strength = None if embedded else guidance
     if embedded and guidance is not None:
         conditions = replace(conditions, guidance=guidance)

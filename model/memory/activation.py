@@ -33,18 +33,9 @@ POLICIES: tuple[str, ...] = get_args(PolicyName)
 #: What somebody may ask for: a policy, or {pattern of module names or class names, or policy: whether to recompute}.
 Policy = str | Mapping[str, bool]
 
-_UNET_3D_LAYERS = ("ResnetBlock2D", "TemporalConvLayer", "BasicTransformerBlock")
-_UNET_3D_WHOLE = ("Transformer2DModel", "TransformerTemporalModel", "Upsample2D", "Downsample2D")
-#: As `Family.recomputes`, of a class that is no family here and has no switch of the library's for its temporal layers.
-_UNET_3D = {
-    "temporal": _UNET_3D_LAYERS,
-    "attention": (*_UNET_3D_LAYERS, *_UNET_3D_WHOLE),
-    "block": (*_UNET_3D_LAYERS, *_UNET_3D_WHOLE, "*DownBlock*", "UNetMidBlock*", "*UpBlock*", "conv_in", "conv_out"),
-}
 #: Class of a model -> what each policy recomputes in it; that `diffusers` is what the library does, the tests count.
 _REACHES: dict[str, Mapping[str, tuple[str, ...]]] = {
-    **{family.class_name: family.recomputes for family in FAMILIES.values()},
-    "UNet3DConditionModel": _UNET_3D,
+    family.class_name: family.recomputes for family in FAMILIES.values()
 }
 
 

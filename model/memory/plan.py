@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from model import denoisers
 from model.compute.numerics import autocast
+from model.data.kinds import KINDS
 from model.denoisers import models, preset
 from model.denoisers.base import config_of
 from model.denoisers.conditions import Conditions
@@ -211,9 +212,9 @@ def _call(case: Case, model: nn.Module) -> tuple[torch.Tensor, Any]:
     latents = torch.ones(case.samples, dims.channels, frames, height, width)
     first = case.image_conditioning or chosen.image_conditioning
     text_tokens = min(case.text_tokens, chosen.text_tokens or case.text_tokens)
-    tokens = {"text": text_tokens, "image": case.image_tokens}
+    tokens = {kind: one.tokens for kind, one in KINDS.items()} | {"text": text_tokens, "image": case.image_tokens}
     states: dict[str, States] = {
-        kind: [torch.ones(tokens.get(kind, 1), size) for _ in range(case.samples)]
+        kind: [torch.ones(tokens[kind], size) for _ in range(case.samples)]
         for kind, size in dims.states.items()
         if size is not None and (kind != "image" or chosen.image_states)
     }

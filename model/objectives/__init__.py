@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from model.objectives import ddpm, edm, flow_matching
 from model.objectives.base import Objective, ObjectiveSettings, SettingError
-from model.objectives.ddpm import DDPM
-from model.objectives.edm import EDM
-from model.objectives.flow_matching import FlowMatching
 
+#: Every objective by the name in its settings.
 OBJECTIVES: dict[str, type[Objective]] = {
-    "flow_matching": FlowMatching,
-    "edm": EDM,
-    "ddpm": DDPM,
+    objective.settings_class.model_fields["name"].default: objective
+    for objective in (
+        flow_matching.FlowMatching,
+        edm.EDM,
+        ddpm.DDPM,
+    )
 }
 
 
@@ -28,7 +30,7 @@ def read_settings(settings: Mapping[str, Any]) -> ObjectiveSettings:
         ObjectiveError: an unknown name or key, or a value out of range.
     """
     name = settings.get("name")
-    if name not in OBJECTIVES:
+    if not isinstance(name, str) or name not in OBJECTIVES:
         raise SettingError("name", f"{name!r}: known are {', '.join(OBJECTIVES)}")
     return OBJECTIVES[name].settings_class.read(settings)
 

@@ -46,6 +46,10 @@ class ObjectiveSettings(BaseModel):
     #: Of the objective, its key in `model.objectives.OBJECTIVES`.
     name: str
 
+    def model_post_init(self, context: Any) -> None:
+        """Count the name as given, so that it is never left out of what is written."""
+        self.__pydantic_fields_set__.add("name")
+
     @property
     def needs_positions(self) -> bool:
         """Whether its times depend on how many latent positions there are."""
@@ -61,7 +65,8 @@ class ObjectiveSettings(BaseModel):
         key = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             known = ", ".join(name for name in cls.model_fields if name != "name")
-            raise ObjectiveError(f"objective.{key}: {settings['name']} has no such key, its keys are {known}")
+            name = cls.model_fields["name"].default
+            raise ObjectiveError(f"objective.{key}: {name} has no such key, its keys are {known}")
         raise SettingError(key, first["msg"].removeprefix("Value error, "))
 
 
@@ -117,6 +122,9 @@ class Objective(ABC):
 
     #: The settings that it is made from.
     settings_class: ClassVar[type[ObjectiveSettings]]
+    #: Whether its scheduler takes what the denoiser gives, as diffusers' pipelines hand it on; else `generate` makes
+    #: something else of it first, which no pipeline does.
+    scheduler_takes_output: ClassVar[bool] = True
 
     @abstractmethod
     def __init__(self, settings: Any) -> None:

@@ -58,7 +58,7 @@ def save_final(
             identity=identity(manifest.document()),
             experiment=manifest.experiment,
             stage=manifest.stage,
-            recipe=manifest.recipe,
+            recipe=manifest.recipe.model_dump(mode="json", exclude_unset=True),
             runtime=manifest.runtime.model_dump(mode="json"),
             code_version=manifest.code_version,
             train_code_version=TRAIN_CODE_VERSION,

@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 def load_vae(
     folder: str | Path,
+    family: str,
     dtype: str = "float32",
     device: str = "cpu",
     tiling: bool = False,
-    family: str = "hunyuan_video",
     settings: Mapping[str, Any] | None = None,
 ) -> Any:
     """Load the VAE in `folder`, in eval mode and without gradients, with the settings of `encode_settings`.
 
     Args:
         folder: holds `config.json` and the weights.
+        family: a key of `model.vaes.FAMILIES`.
         dtype: `float32`, `bfloat16` or `float16`.
         device: `auto`, `cpu`, `cuda` or a device that torch knows.
         tiling: spatial tiles for large frames: less memory, other latents.
-        family: a key of `model.vaes.FAMILIES`.
         settings: other encode settings than diffusers' defaults.
 
     Raises:
@@ -60,7 +60,7 @@ def load_vae(
     return vae.eval().requires_grad_(False).to(pick_device(device))
 
 
-def encode(vae: Any, frames: np.ndarray, family: str = "hunyuan_video") -> np.ndarray:
+def encode(vae: Any, frames: np.ndarray, family: str) -> np.ndarray:
     """Posterior moments of a batch of clips or stills of one shape.
 
     Args:
@@ -118,7 +118,7 @@ def sample_and_normalise(
     return how.apply(mean)
 
 
-def decode(vae: Any, latents: torch.Tensor, how: Normalisation, family: str = "hunyuan_video") -> np.ndarray:
+def decode(vae: Any, latents: torch.Tensor, how: Normalisation, family: str) -> np.ndarray:
     """Pixels of normalised latents (B, C, f, h, w): uint8 RGB (B, F, H, W, 3), of as many frames as were encoded."""
     import torch
 

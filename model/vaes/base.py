@@ -140,10 +140,6 @@ class VaeFamily(ABC):
         decoded: torch.Tensor = vae.decode(z).sample
         return decoded
 
-    def conditioning_latent(self, latent: torch.Tensor) -> torch.Tensor:
-        """The first frame (..., C, 1, h, w), float32, as a denoiser is given it unscaled; of a latent as stored."""
-        raise ValueError(f"only svd is conditioned on an unscaled latent, not {self.name}")
-
 
 class FrameFamily(VaeFamily):
     """A family whose class encodes each frame by itself, (B * F, 3, H, W)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from model.vaes.base import FrameFamily
-from model.vaes.space import LatentSpace, mean_and_logvar
+from model.vaes.space import LatentSpace
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,3 @@ class Svd(FrameFamily):
     def frames(self, vae: Any, z: torch.Tensor) -> torch.Tensor:
         decoded: torch.Tensor = vae.decode(z, num_frames=len(z)).sample
         return decoded
-
-    def conditioning_latent(self, latent: torch.Tensor) -> torch.Tensor:
-        """The mean of the first latent frame, not scaled, as its pipeline takes it without noise augmentation."""
-        return mean_and_logvar(latent, self.spaces[0].channels)[0][..., :1, :, :]

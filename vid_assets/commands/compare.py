@@ -6,8 +6,6 @@ import argparse
 import json
 from dataclasses import asdict
 
-from vid_assets.assets.train.comparisons import compared, comparison_table
-from vid_assets.assets.train.names import EVALUATION
 from vid_assets.commands import OK
 from vid_assets.project import Project
 from vid_assets.section import ConfigError
@@ -24,6 +22,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(project: Project, options: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
+    from vid_assets.assets.train.comparisons import compared, comparison_table
+    from vid_assets.assets.train.names import EVALUATION
 
     stages = [one.name for one in project.config.stages]
     stage = options.stage or stages[-1]

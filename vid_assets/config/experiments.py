@@ -8,8 +8,21 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from model.denoisers import PRESETS
 from model.objectives.base import ObjectiveSettings, SettingError
-from model.recipe import ExperimentSettings, ImageConditioning
+from model.recipe import ExperimentSettings, ImageConditioning, Lora, Positive
 from vid_assets.section import ModelSource, Section, unknown_key, wrong_key
+
+
+class LoraSection(Lora):
+    __doc__ = Lora.__doc__
+
+    alpha: Positive = Field(  # type: ignore[assignment]  # null becomes a number
+        None, description="scale of the adapters, over rank; null: equal to rank"
+    )
+
+    @field_validator("alpha", mode="before")
+    @classmethod
+    def _as_rank(cls, value: Any, info: ValidationInfo) -> Any:
+        return info.data.get("rank", 1) if value is None else value
 
 
 class Experiment(Section, ExperimentSettings):
@@ -25,6 +38,7 @@ class Experiment(Section, ExperimentSettings):
     image_conditioning: ImageConditioning | None = Field(
         None, description="first_frame: the model is given each video's first frame; null: as the preset has it"
     )
+    lora: LoraSection | None = None
     objective: SerializeAsAny[ObjectiveSettings] = Field(  # type: ignore[assignment]  # the preset fills it up
         {}, description="name and keys of what is learned; see model/objectives"
     )

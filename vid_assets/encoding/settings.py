@@ -7,6 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from model.encoders.text import FAMILIES as TEXT_FAMILIES
+from model.encoders.text import NAMED_TEMPLATES
 from model.vaes import FAMILIES, encode_settings
 from model.vaes.space import LatentSpace
 from vid_assets.section import Fraction, ModelSource, Section, part
@@ -32,7 +34,7 @@ class TextSection(EncoderSection):
 class TextEncoderSection(TextSection):
     """The text encoder whose states, one for each token, condition the denoiser."""
 
-    family: Literal["t5", "umt5", "clip", "llama"] = "t5"
+    family: Literal[tuple(TEXT_FAMILIES)] = "t5"  # type: ignore[valid-type]
     skip_layers: int = Field(0, ge=0, description="layers at the end whose states are not used; HunyuanVideo: 2")
     template: str | None = Field(
         None, description="what the caption is put into, {} being the caption; or hunyuan_video for that model's own"
@@ -41,16 +43,18 @@ class TextEncoderSection(TextSection):
     @field_validator("template")
     @classmethod
     def _one_place(cls, value: str | None) -> str | None:
-        if value is not None and value != "hunyuan_video" and value.count("{}") != 1:
-            raise ValueError("a template has {} once, where the caption goes, or is the name hunyuan_video")
+        if value is not None and value not in NAMED_TEMPLATES and value.count("{}") != 1:
+            names = " or ".join(NAMED_TEMPLATES)
+            raise ValueError(f"a template has {{}} once, where the caption goes, or is the name {names}")
         return value
 
     @model_validator(mode="after")
     def _own_template(self) -> TextEncoderSection:
-        if self.template == "hunyuan_video" and self.family != "llama":
+        family, _ = NAMED_TEMPLATES.get(self.template or "", (self.family, None))
+        if family != self.family:
             raise ValueError(
-                f"template hunyuan_video counts the tokens of that model's llama, but family is {self.family}; write "
-                "the template out, with {} where the caption goes"
+                f"template {self.template} counts the tokens of that model's {family}, but family is {self.family}; "
+                "write the template out, with {} where the caption goes"
             )
         return self
 

@@ -41,7 +41,7 @@ class LazyVae:
 
             torch.set_num_threads(self.threads)
         try:
-            return load_vae(self.folder, self.dtype, self.device, self.tiling, self.family, self.settings)
+            return load_vae(self.folder, self.family, self.dtype, self.device, self.tiling, self.settings)
         except (RuntimeError, ValueError, OSError, MemoryError) as error:
             raise VaeNotLoadedError(
                 f"the VAE in {self.folder} cannot be loaded on {self.device}: {str(error) or type(error).__name__}"

@@ -163,7 +163,12 @@ def test_a_vae_family(grown):
 
 def test_a_denoiser(grown):
     grown("A denoiser")("""
-        import torch
+        import tempfile
+        from pathlib import Path
+        import diffusers, torch
+        from model.export import export
+        from model.weights import checkpoint_hash
+        from vid_assets_tests.unit.model.tables import write_record
         from model.denoisers import FAMILIES
         from model.denoisers.conditions import Conditions
         from model.denoisers.models import build
@@ -182,6 +187,18 @@ def test_a_denoiser(grown):
         usages = plan(Case("skyreels-tiny", (3, 4, 6), samples=1, text_tokens=8, device="cpu", precision="fp32"))
         saved = {one.name: one.saved for one in usages}
         assert saved["block"] < saved["attention"] < saved["none"]
+        wide = build("skyreels-tiny", 0, "first_frame")
+        assert FAMILIES["skyreels"].takes_first_frame(wide.config) and wide.config["in_channels"] == 36
+        folder = Path(tempfile.mkdtemp())
+        for part in ("denoiser", "ema"):
+            model.save_pretrained(folder / "final" / part)
+        told = {"model": "skyreels-tiny", "family": "skyreels", "image_conditioning": "none", "precision": "fp32"}
+        told |= {"objective": recipe.objective.model_dump()}
+        write_record(folder / "final", recipe=told, weights_hash=checkpoint_hash(folder / "final"))
+        made = export(folder / "final", folder / "out")
+        assert made.pipeline == "SkyReelsV2Pipeline" and "vae" in made.missing
+        again = diffusers.SkyReelsV2Transformer3DModel.from_pretrained(folder / "out", subfolder=made.denoiser)
+        assert all(torch.equal(weight, again.get_parameter(name)) for name, weight in model.named_parameters())
     """)
 
 
@@ -198,6 +215,15 @@ def test_an_objective(grown):
         assert objective.loss(lambda given, time: noise, data, noise, times).min() > 0
         made = objective.generate(lambda given, time: data, noise, 8, 12)
         assert torch.allclose(made, data, atol=1e-4)
+
+        from model.denoisers import preset
+        from model.export import _pipeline, _scheduler
+        from model.recipe import Denoiser
+        recipe = {"model": "wan-tiny", "family": "wan", "image_conditioning": "none", "precision": "fp32"}
+        told = Denoiser.model_validate(recipe | {"objective": {"name": "flow_data", "shift": 3.0}})
+        assert _pipeline(preset("wan-tiny"), told) is None and _scheduler(None, preset("wan-tiny"), told) == {}
+        told = Denoiser.model_validate(recipe | {"objective": {"name": "flow_matching", "shift": 3.0}})
+        assert _pipeline(preset("wan-tiny"), told) == "WanPipeline"
     """)
 
 
@@ -259,7 +285,10 @@ def test_a_kind_of_conditioning(grown):
         from model.denoisers import FAMILIES
         from model.denoisers.conditions import Conditions
         from model.denoisers.models import build
-        from vid_assets.assets.train.conditioning import COLUMNS
+        from types import SimpleNamespace
+        from model.memory.case import Case
+        from model.memory.plan import plan
+        from vid_assets.assets.train.conditioning import COLUMNS, of_sample
         from vid_assets.store.pins import embedding_keys
         from vid_assets.store.schemas import table_spec
 
@@ -276,4 +305,6 @@ def test_a_kind_of_conditioning(grown):
         states = {"pose": [torch.zeros(2, 32), None]}
         kept = Conditions(states, [None, None]).without_captions([True, True])
         assert kept.of("pose")[0] is not None and kept.of("text") == [None, None]
+        assert of_sample(SimpleNamespace(image_encoder=None, pose_encoder=object())) == {"pose": "poses"}
+        assert plan(Case("wan-tiny", (2, 4, 4), text_tokens=8, device="cpu", precision="fp32"))
     """)

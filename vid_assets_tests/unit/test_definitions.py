@@ -19,7 +19,10 @@ from vid_assets.orchestration.assets import build_assets
 from vid_assets.project import Project
 from vid_assets_tests.harness import CONFIG, REPO
 
-HEAVY = ("torch", "diffusers", "transformers", "lancedb", "lance", "pandas", "decord", "cv2", "av")
+HEAVY = (
+    *("torch", "diffusers", "transformers", "lancedb", "lance", "pandas", "decord", "cv2", "av"),
+    *("PIL", "fsspec", "matplotlib", "scipy"),
+)
 
 #: asset -> (partition, group, inputs). [b]: ingest batch, [x]: experiment.
 GRAPH: dict[str, tuple[str | None, str, set[str]]] = {
@@ -77,8 +80,11 @@ def specs(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
     return {"/".join(spec.key.path): spec for spec in definitions.resolve_all_asset_specs()}
 
 
-def test_importing_the_definitions_loads_nothing_heavy(tmp_path):
-    code = f"import vid_assets.definitions, sys; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("module", "heavy"), [("vid_assets.definitions", HEAVY), ("vid_assets.cli", (*HEAVY, "dagster"))]
+)
+def test_importing_the_definitions_and_the_command_line_loads_nothing_heavy(module, heavy, tmp_path):
+    code = f"import {module}, sys; print(sorted(set({heavy!r}) & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPO, env={"PATH": "", "HOME": str(tmp_path)}, capture_output=True, text=True
     )

@@ -13,7 +13,7 @@ from model.checkpoint import read_record
 from model.denoisers import PRESETS
 from model.errors import UserError
 from model.manifest import FORMAT, TRAIN_CODE_VERSION, identity
-from model.recipe import Runtime
+from model.recipe import Runtime, StageRuntime
 from model.vaes import normalisation
 from vid_assets.assets.asset import Work
 from vid_assets.assets.encode.text_embeddings import text_sources
@@ -33,10 +33,11 @@ class NoCheckpointError(UserError, RuntimeError):
 
 def training_runtime(config: Config, stage: str, experiment: str) -> dict[str, Any]:
     """What a manifest says beside the recipe: how the run is carried out, and where lies what the inputs name."""
-    section, weights = config.stage(stage), config.experiments[experiment].weights
-    how = {"checkpoint_every": section.checkpoint_every, "micro_batch": section.micro_batch}
+    setup = Setup.of(config, stage, experiment)
+    weights = config.experiments[experiment].weights
+    how = config.stage(stage).model_dump(include=set(StageRuntime.model_fields))
     return samples_runtime(config, stage) | {
-        "setup": Setup.of(config, stage, experiment),
+        "setup": setup,
         "run": config.train.model_dump(include=set(Runtime.model_fields)) | how,
         "pretrained": location(weights) if weights and not config.previous_stage(stage) else None,
     }

@@ -25,7 +25,6 @@ from model.encoders.image import encode_images, load_image_encoder
 from model.encoders.text import encode_texts, load_text_encoder
 from model.export import ExportError, Parts, export
 from model.objectives import make
-from model.vaes import vae_family
 from model.vaes.backend import encode, load_vae
 from model.weights import checkpoint_hash, weights_hash
 from vid_assets_tests.small_vaes import save_small_vae
@@ -233,7 +232,7 @@ def test_svd_makes_the_same_video_of_an_image(
     given = conditions(
         name,
         image=encode_images(load_image_encoder(image_encoder), [picture]),
-        first_frame=vae_family("svd").conditioning_latent(moments)[:, :, 0],
+        first_frame=denoisers.family("svd").first_frame(moments, None),
         fps=[7.0],
     )
     here = made_here(name, start, given)

@@ -14,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from model import denoisers
 from model.manifest import VaeSpec
-from model.vaes import encode_settings, folder_space, latent_space, normalisation, vae_family
+from model.vaes import encode_settings, folder_space, latent_space, normalisation
 from model.vaes.backend import decode, encode, load_vae, sample_and_normalise
 from model.weights import WeightsError
 from vid_assets_tests.small_vaes import SMALL, save_small_vae
@@ -176,7 +177,7 @@ def test_tiles_give_other_latents_of_the_same_shape(
     space, how = folder_space(folder(name), family), normalisation(folder(name), family)
     frames = footage(space, 9, height=64, width=128)
     whole = encode(load_vae(folder(name), family=family), frames, family)
-    vae = load_vae(folder(name), tiling=True, family=family, settings=settings)
+    vae = load_vae(folder(name), family, tiling=True, settings=settings)
     tiled = encode(vae, frames, family)
     assert tiled.shape == whole.shape
     assert np.abs(tiled - whole).max() > 1e-4
@@ -190,7 +191,7 @@ def test_half_precision_runs_on_the_cpu_and_repeats_itself(small: Any, dtype: st
     frames = footage(small.space, small.space.frame_step or 1, height=side, width=side)
     if small.space.frame_step:
         frames = np.concatenate([frames[:, :1], frames], 1)[:, : small.space.frame_step + 1]
-    vae = load_vae(small.path, dtype, family=small.family)
+    vae = load_vae(small.path, small.family, dtype)
     moments = encode(vae, frames, small.family)
     assert moments.dtype == np.float32
     assert np.array_equal(encode(vae, frames, small.family), moments)
@@ -240,9 +241,9 @@ def test_a_vae_of_another_family_than_asked_for_encodes_nothing(folder: Callable
 
 
 def test_svd_is_conditioned_on_the_unscaled_mean_of_the_first_frame() -> None:
-    moments, svd = torch.randn(2, 8, 5, 3, 3), vae_family("svd")
-    expected = moments[:, :4, :1]
-    assert torch.equal(svd.conditioning_latent(moments), expected)
-    assert torch.equal(svd.conditioning_latent(moments[:, :4].half()), expected.half().float())
-    with pytest.raises(ValueError, match="only svd"):
-        vae_family("wan").conditioning_latent(torch.zeros(1, 32, 1, 2, 2))
+    moments, svd = torch.randn(2, 8, 5, 3, 3), denoisers.family("svd")
+    expected = moments[:, :4, 0]
+    assert torch.equal(svd.first_frame(moments, None), expected)
+    assert torch.equal(svd.first_frame(moments[:, :4].half(), None), expected.half().float())
+    with pytest.raises(ValueError, match="the normalised latents, which was not given"):
+        denoisers.family("wan").first_frame(torch.zeros(1, 32, 1, 2, 2), None)

@@ -41,12 +41,35 @@ def test_a_record_of_the_former_release_is_read(former: dict[str, Any], tmp_path
         read_record(tmp_path)
     (tmp_path / "checkpoint.json").write_text(json.dumps(former["checkpoint"]))
     record = read_record(tmp_path)
-    assert (record.recipe.model, record.recipe.precision, record.recipe.first_frame) == ("tiny-dit", "bf16", False)
-    assert record.recipe.objective.model_dump(exclude_unset=True) == former["checkpoint"]["recipe"]["objective"]
+    recipe = record.denoiser()
+    assert (recipe.model, recipe.precision, recipe.first_frame) == ("tiny-dit", "bf16", False)
+    assert recipe.objective.model_dump(exclude_unset=True) == former["checkpoint"]["recipe"]["objective"]
     assert record.summary == former["checkpoint"]["summary"]
     (tmp_path / "checkpoint.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"checkpoint\.json: identity Field required"):
         read_record(tmp_path)
+    (tmp_path / "checkpoint.json").write_bytes(b'{"identity": "\xff"}')
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json:  Invalid JSON"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("objective", {"name": "flow_other"}, "recipe.objective .*'flow_other': known are flow_matching"),
+        ("objective", {"name": ["edm"]}, r"recipe.objective .*\['edm'\]: known are"),
+        ("image_conditioning", "last_frame", "recipe.image_conditioning .*'first_frame'"),
+    ],
+)
+def test_a_record_with_a_recipe_that_is_not_known_still_names_its_weights(
+    key: str, value: Any, words: str, former: dict[str, Any], tmp_path: Path
+) -> None:
+    former["checkpoint"]["recipe"][key] = value
+    (tmp_path / "checkpoint.json").write_text(json.dumps(former["checkpoint"]))
+    record = read_record(tmp_path)
+    assert record.weights_hash == former["checkpoint"]["weights_hash"]
+    with pytest.raises(CheckpointError, match=words):
+        record.denoiser()
 
 
 def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -68,6 +91,19 @@ def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("training_set.latents_version", True, "training_set.latents_version is True; it must be a whole number"),
         ("training_set.embeddings_uri", "", "training_set.embeddings_uri is ''; it must be a text, or null"),
         ("vae.normalisation", {"shift": [0.0]}, "vae.normalisation.scale is missing"),
+        (
+            "vae.normalisation",
+            {"shift": [0.0], "scale": [1.0], "shfit": []},
+            "vae.normalisation.shfit is not known; did you mean shift?",
+        ),
+        ("recipe.objective", {"shift": 1}, "recipe.objective: name None: known are flow_matching, edm, ddpm"),
+        ("recipe.objective", {"name": {}}, "recipe.objective: name {}: known are flow_matching, edm, ddpm"),
+        ("recipe.lora", {"rank": 1, "alpha": None, "targets": None, "dropout": 0}, "recipe.lora.alpha is None; it"),
+        (
+            "recipe.lora",
+            {"rank": 1, "alpha": 1, "targets": [], "dropout": 0},
+            "recipe.lora.targets is []; it must be a list, not empty, each a text, or null",
+        ),
         ("recipe.lr", float("nan"), "recipe.lr is nan; it must be a number of at least 0"),
         ("recipe.steps", 1.0, "recipe.steps is 1.0; it must be a whole number of at least 1"),
         ("recipe.mix", 3, "recipe.mix is 3; it must be an object of values, each a number above 0, or null"),

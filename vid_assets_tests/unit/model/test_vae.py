@@ -12,18 +12,27 @@ import pytest
 import torch
 
 from model.tiny.models import save_tiny_vae
-from model.vaes import encode_settings, latent_space
-from model.vaes.backend import decode, encode, load_vae, sample_and_normalise
+from model.vaes import backend, encode_settings, latent_space
+from model.vaes.backend import load_vae, sample_and_normalise
 from model.vaes.base import VAE_CODE_VERSION
 from model.vaes.space import Normalisation
 from model.weights import WeightsError, weights_hash
 
+FAMILY = "hunyuan_video"
 HOW = Normalisation((0.0,) * 16, (0.476986,) * 16)
 
 
 @pytest.fixture(scope="module")
 def vae(vae_folder: Path) -> Any:
-    return load_vae(vae_folder)
+    return load_vae(vae_folder, FAMILY)
+
+
+def encode(vae: Any, frames: np.ndarray) -> np.ndarray:
+    return backend.encode(vae, frames, FAMILY)
+
+
+def decode(vae: Any, latents: torch.Tensor, how: Normalisation) -> np.ndarray:
+    return backend.decode(vae, latents, how, FAMILY)
 
 
 def clip(frames: int, height: int = 32, width: int = 48) -> np.ndarray:
@@ -108,7 +117,7 @@ def test_weights_of_another_family_are_refused(vae_folder: Path, tmp_path: Path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "_class_name": "AutoencoderKLWan"}))
     with pytest.raises(WeightsError, match="AutoencoderKLWan"):
-        load_vae(folder)
+        load_vae(folder, FAMILY)
     with pytest.raises(ValueError, match="known are cogvideox, hunyuan_video"):
         load_vae(vae_folder, family="mochi")
 
