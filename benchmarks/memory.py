@@ -32,7 +32,7 @@ from model.training.optimizers import make_optimizer
 class Training:
     """A model under one policy that takes training steps on made latents."""
 
-    def __init__(self, case: Case, policy: activation.Policy) -> None:
+    def __init__(self, case: Case, policy: activation.ActivationPolicy) -> None:
         self.case = case
         self.model = memory._model(case, case.device)
         activation.apply(self.model, policy)

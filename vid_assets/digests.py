@@ -6,6 +6,9 @@ import hashlib
 import json
 from typing import Any
 
+#: Digits of a hash or an id that people are shown.
+SHOWN = 12
+
 
 def canonical(value: Any) -> str:
     """JSON text that is equal for equal values: sorted keys, no spaces."""

@@ -68,11 +68,12 @@ def _section(schema: Mapping[str, Any], path: str, given: Mapping[str, Any], req
     note = " Required." if required else f" Without it: {absent}." if absent else ""
     yield f"## {path}\n\n{_words(section['description'])}{note}\n"
     rows, inside = [], []
-    for name, one in section["properties"].items():
+    needs = section.get("required", ())
+    for name, one in sorted(section["properties"].items(), key=lambda item: item[0] not in needs):
         if _is_section(schema, one):
-            inside.append((f"{path}.{name}", one, name in section.get("required", ())))
+            inside.append((f"{path}.{name}", one, name in needs))
         else:
-            default = "*required*" if name in section.get("required", ()) else f"`{json.dumps(one.get('default'))}`"
+            default = "*required*" if name in needs else f"`{json.dumps(one.get('default'))}`"
             rows.append(f"| `{name}` | {default} | {_allowed(schema, one)} | {_words(one.get('description', ''))} |")
     if rows:
         yield "\n".join(["| key | default | allowed | |", "|---|---|---|---|", *rows, ""])

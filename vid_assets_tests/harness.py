@@ -96,9 +96,6 @@ class InProcessTraining:
             raise RuntimeError(f"model.train ended with exit code {code}")
         return self
 
-    def get_custom_messages(self) -> list[Any]:
-        return []
-
 
 class Home:
     """A home below `folder`, with the models of `models`; `config` updates `CONFIG`, section by section."""

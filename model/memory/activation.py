@@ -31,7 +31,7 @@ from model.recipe import PolicyName
 POLICIES: tuple[str, ...] = get_args(PolicyName)
 
 #: What somebody may ask for: a policy, or {pattern of module names or class names, or policy: whether to recompute}.
-Policy = str | Mapping[str, bool]
+ActivationPolicy = str | Mapping[str, bool]
 
 #: Class of a model -> what each policy recomputes in it; that `diffusers` is what the library does, the tests count.
 _REACHES: dict[str, Mapping[str, tuple[str, ...]]] = {
@@ -49,7 +49,7 @@ class Coverage:
         total: {class name: modules of it in the model}; the classes that some policy of this architecture names.
     """
 
-    policy: Policy
+    policy: ActivationPolicy
     recomputed: Mapping[str, int]
     total: Mapping[str, int]
 
@@ -62,7 +62,7 @@ class Coverage:
         return ", ".join(f"{name} {done} of {total}" for name, done, total in self.rows()) or "nothing to recompute"
 
 
-def apply(model: nn.Module, policy: Policy) -> Coverage:
+def apply(model: nn.Module, policy: ActivationPolicy) -> Coverage:
     """Let `model` recompute in its backward passes what `policy` names. In place; names in the state dict stay.
 
     Call it once, before the model is wrapped for several processes (DDP, FSDP), and before or after LoRA is added.
@@ -102,7 +102,7 @@ def policies(model: nn.Module) -> tuple[str, ...]:
 
 
 @contextmanager
-def counting(model: nn.Module, policy: Policy) -> Iterator[list[Coverage]]:
+def counting(model: nn.Module, policy: ActivationPolicy) -> Iterator[list[Coverage]]:
     """Count which modules run again in the backward passes inside the `with` block.
 
     Args:
@@ -176,7 +176,7 @@ def _class_name(module: nn.Module) -> str:
     return type(module).__name__.removeprefix("FSDP")  # `fully_shard` swaps the class
 
 
-def _chosen(model: nn.Module, policy: Policy) -> list[str]:
+def _chosen(model: nn.Module, policy: ActivationPolicy) -> list[str]:
     """The paths of the modules that `policy` names, outer ones first."""
     if policy == "none":
         return []
@@ -248,7 +248,7 @@ def _reported(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(path, module) for path, module in model.named_modules() if path in reached]
 
 
-def _coverage(model: nn.Module, policy: Policy, done: Callable[[str, nn.Module], bool]) -> Coverage:
+def _coverage(model: nn.Module, policy: ActivationPolicy, done: Callable[[str, nn.Module], bool]) -> Coverage:
     """The report on modules of which `done` says whether they are recomputed."""
     reported = _reported(model)
     recomputed = Counter(_class_name(module) for path, module in reported if done(path, module))

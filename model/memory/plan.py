@@ -25,7 +25,7 @@ from model.denoisers.base import config_of
 from model.denoisers.conditions import Conditions
 from model.errors import ModelError
 from model.memory import activation
-from model.memory.activation import Coverage, Policy
+from model.memory.activation import ActivationPolicy, Coverage
 from model.memory.case import GIB, Case, Usage
 from model.memory.tracker import Tracker, as_on_cuda, backward, tensor_bytes
 from model.recipe import Lora
@@ -47,7 +47,7 @@ _OPTIMIZERS = {
 _QUANTISED_FROM, _BLOCK = 4096, 256
 
 
-def plan(case: Case, policies: tuple[Policy, ...] | None = None) -> list[Usage]:
+def plan(case: Case, policies: tuple[ActivationPolicy, ...] | None = None) -> list[Usage]:
     """What each policy takes in `case`, the one that recomputes least first.
 
     Args:
@@ -61,18 +61,18 @@ def plan(case: Case, policies: tuple[Policy, ...] | None = None) -> list[Usage]:
     return sorted((usage(case, policy) for policy in policies), key=lambda one: (one.recompute_share, one.peak))
 
 
-def usage(case: Case, policy: Policy) -> Usage:
+def usage(case: Case, policy: ActivationPolicy) -> Usage:
     """What one policy takes in `case`; raises as `plan` does."""
     return _usage(case, _measured(case, policy), _measured(case, "none").flops)
 
 
-def peak(case: Case, policy: Policy) -> int:
+def peak(case: Case, policy: ActivationPolicy) -> int:
     """Bytes that one policy takes in `case` at most, `Usage.peak`; half the work of `usage`."""
     one = _measured(case, policy)
     return _usage(case, one, one.flops).peak
 
 
-def _measured(case: Case, policy: Policy) -> _Measured:
+def _measured(case: Case, policy: ActivationPolicy) -> _Measured:
     """What a pass of `case` shows, followed once in this process."""
     followed = replace(case, optimizer="adamw", shards=1)  # neither is part of a pass
     key = json.dumps([followed.as_dict(), policy], sort_keys=True, default=list)
@@ -88,7 +88,7 @@ _MEASURED: dict[str, _Measured] = {}
 class _Measured:
     """What one fake pass showed."""
 
-    policy: Policy
+    policy: ActivationPolicy
     weights: int
     trained: tuple[int, ...]
     largest_block: int
@@ -99,7 +99,7 @@ class _Measured:
     coverage: Coverage
 
 
-def _measure(case: Case, policy: Policy, fake: bool = True) -> _Measured:
+def _measure(case: Case, policy: ActivationPolicy, fake: bool = True) -> _Measured:
     """Follow one pass of `case`; with real tensors of the CPU where not `fake`, which shows the same."""
     model = _model(case, "meta" if fake else "cpu")
     activation.apply(model, policy)

@@ -3,7 +3,7 @@
 An asset is declared once, beside its work, in the file that bears its name. Whatever is said of assets elsewhere
 (Dagster's dependencies, what the automation ignores, what is launched, verified, removed or shown as stale) is derived
 from the declarations. Declared means read: its work sees the configuration that entered its fingerprint, and a table
-that it did not declare is refused. No Dagster here.
+that it did not declare is refused, as is a write into one that is not its own. No Dagster here.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from vid_assets.store.tables import Store, equals
 if TYPE_CHECKING:
     from vid_assets.store.state import StateFolder
 
-Group = Literal["ingest", "curate", "encode", "train"]
+AssetGroup = Literal["ingest", "curate", "encode", "train"]
 Partitions = Literal["batch", "experiment"] | None
-#: What a new output showed: its facts, by the names that people read.
-Facts = Mapping[str, Any]
+#: The facts of an output, by the names that people read.
+ShownFacts = Mapping[str, Any]
 Settings = Mapping[str, Any]
 #: Name of an asset partition that is not up to date -> why.
 Unsettled = Mapping[str, tuple[str, ...]]
@@ -72,7 +72,8 @@ class Finding:
 class Check:
     """A question that is asked of every output, with what a person should know of it.
 
-    `blocking`: nothing is built on an output that does not pass. Others warn; they are asked once the output is sealed.
+    `blocking`: nothing is built on an output that does not pass. Others warn; they are asked once the output is sealed,
+    before another process may change it.
     """
 
     name: str
@@ -114,7 +115,7 @@ class Asset:
     """
 
     name: str
-    group: Group
+    group: AssetGroup
     doc: str | Callable[[Config], str]
     kinds: frozenset[str]
     code_version: str
@@ -129,7 +130,7 @@ class Asset:
     config: Callable[[Config, str | None], Settings] = lambda config, partition: {}
     runtime: Callable[[Config, str | None], Settings] = lambda config, partition: {}
     verify: Callable[[Work, AssetState], str | None] = lambda work, state: slice_digest(work)
-    views: Callable[[Project, str | None, Facts], Mapping[str, str | Path]] = lambda project, partition, facts: {}
+    views: Callable[[Project, str | None, ShownFacts], Mapping[str, str | Path]] = lambda project, partition, facts: {}
     checks: tuple[Check, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     conditions: bool = False
@@ -143,6 +144,11 @@ class Asset:
     def table(self) -> str | None:
         """The table whose version and bytes are shown."""
         return self.tables[0] if self.tables else None
+
+    @property
+    def of_data(self) -> bool:
+        """Whether it is made of footage, with no training in it."""
+        return self.group != "train"
 
     @property
     def adopted(self) -> tuple[str, ...]:
@@ -311,6 +317,7 @@ def tables_of(asset: Asset, assets: Assets) -> set[str]:
 def slice_digest(work: Work) -> str:
     """The present digest of the asset's slice of its table; all of it, of an asset without partitions."""
     assert work.asset.table is not None, f"{work.asset.name} has no table; it must say how its output is verified"
+    assert work.asset.partitions != "experiment", f"{work.asset.name} must say how its output is verified: which rows"
     return read_slice(work.store, work.asset.table, equals("ingest_batch", work.partition)).output_digest
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vid_assets.commands import OK
-from vid_assets.home.named import SHOWN
+from vid_assets.digests import SHOWN
 from vid_assets.project import Project
 from vid_assets.section import ConfigError
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from vid_assets.commands import OK
-from vid_assets.commands.words import size
+from vid_assets.commands.words import size, tell
 from vid_assets.project import Project
 
 HELP = "list what nothing needs any more, and its bytes; --delete deletes it"
@@ -33,7 +32,7 @@ def run(project: Project, options: argparse.Namespace) -> int:
     with project.states.alone():
         found = prune.find(project)
         _show(found, options.json)
-        freed = prune.delete(project, found, progress=_tell)
+        freed = prune.delete(project, found, progress=tell)
     print(json.dumps({"freed_bytes": freed}) if options.json else f"{size(freed)} freed")
     return OK
 
@@ -47,7 +46,3 @@ def _show(found: list[Any], as_json: bool) -> None:
         print(f"{size(one.bytes):>9}  {one.kind:12} {one.name}: {one.reason}")
     total = sum(one.bytes for one in found)
     print(f"{size(total):>9}  in all" if found else "nothing to prune")
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -8,8 +8,8 @@ import sys
 from typing import Any
 
 from vid_assets.commands import FAILED, OK
-from vid_assets.commands.words import size
-from vid_assets.home.named import SHOWN
+from vid_assets.commands.words import size, tell
+from vid_assets.digests import SHOWN
 from vid_assets.project import Project
 from vid_assets.section import ConfigError
 
@@ -48,14 +48,14 @@ def run(project: Project, options: argparse.Namespace) -> int:
         print("nothing was removed")
         return FAILED
     with project.states.alone():  # not while somebody thinks about the answer; so what there is may have changed
-        freed = removal.remove(project, removal.removal_of(project, found.video_id), progress=_tell)
+        freed = removal.remove(project, removal.removal_of(project, found.video_id), progress=tell)
     if not options.json:
         print(f"removed, {size(freed)} freed; `vid-assets run` makes the training sets anew without it")
     return OK
 
 
 def describe(one: Any) -> list[str]:
-    """The plan as lines for people."""
+    """What a removal comes to, as lines for people."""
     kept = f"video {one.video_id[:SHOWN]}: {', '.join(one.uris) or 'no file that is known'}"
     lines = [kept, "  its file stays where it is, and is not ingested again"]
     lines += [f"  {count:,} rows of {table}" for table, count in one.rows.items()]
@@ -70,7 +70,7 @@ def describe(one: Any) -> list[str]:
 
 
 def as_json(one: Any) -> dict[str, Any]:
-    """The plan as one JSON object."""
+    """What a removal comes to, as one JSON object."""
     names = ("video_id", "uris", "rows", "pictures", "digests", "tags", "checkpoints", "restarted", "copies", "earlier")
     return {name: getattr(one, name) for name in names}
 
@@ -87,7 +87,3 @@ def _agreed() -> bool:
     if not sys.stdin.isatty():
         raise ConfigError("`vid-assets remove` asks before it deletes; where nobody can answer, give --yes")
     return input("Remove it for good? [y/N] ").strip().lower() in ("y", "yes")
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)

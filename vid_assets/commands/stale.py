@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 
 from vid_assets.commands import FAILED, OK
+from vid_assets.digests import SHOWN
 from vid_assets.project import Project
 
 HELP = "which latents would be computed, and why, row by row; exit code 1 if there are any"
@@ -33,7 +34,7 @@ def run(project: Project, options: argparse.Namespace) -> int:
         for reason, count in found.groups:
             print(f"{count:,} of {found.planned:,}: {reason}")
         for row in found.rows if options.rows else ():
-            print(f"{row.batch}  {row.video_id[:12]}  {row.start_s:10.3f} s  {row.bucket:16} {row.reason}")
+            print(f"{row.batch}  {row.video_id[:SHOWN]}  {row.start_s:10.3f} s  {row.bucket:16} {row.reason}")
         if not found.rows and not found.unsettled:
             print(f"all {found.planned:,} latents are up to date")
         if found.unsettled:

@@ -1,7 +1,8 @@
-"""Numbers and tables as commands print them."""
+"""What commands print, as they print it: numbers, tables, how long work goes on."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,3 +30,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
     for first, *rest in (header, *rows):
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:]))]
         yield "  ".join(cells).rstrip()
+
+
+def tell(text: str) -> None:
+    """Say how the work goes on, where it is not taken for the answer."""
+    print(text, file=sys.stderr)

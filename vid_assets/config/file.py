@@ -19,7 +19,7 @@ from vid_assets.config import Config
 from vid_assets.config.experiments import Experiment
 from vid_assets.section import ConfigError, ModelSource, nearest, unknown_key
 
-PRESETS = Path(__file__).parents[1] / "presets"
+PRESET_FOLDER = Path(__file__).parents[1] / "presets"
 
 
 def home() -> str:
@@ -40,7 +40,7 @@ def home() -> str:
 def config_path() -> Path:
     """The configuration file: `VID_ASSETS_CONFIG`, by default the demo preset."""
     value = os.environ.get("VID_ASSETS_CONFIG")
-    return Path(value).expanduser().resolve() if value else PRESETS / "demo.yaml"
+    return Path(value).expanduser().resolve() if value else PRESET_FOLDER / "demo.yaml"
 
 
 def load_config(path: str | Path | None = None) -> Config:
@@ -171,7 +171,7 @@ _QUOTED = re.compile(r"'([^']+)'")
 
 
 def _fields_at(location: Sequence[Any]) -> list[str]:
-    """Names of the keys that the section at `location` has."""
+    """Names of the keys that the section at `location` has, those that it must have first."""
     model: Any = Config
     annotation: Any = None
     for part in location:
@@ -180,7 +180,7 @@ def _fields_at(location: Sequence[Any]) -> list[str]:
         else:
             annotation = model.model_fields[part].annotation
             model = _section_type(annotation)
-    return list(model.model_fields)
+    return sorted(model.model_fields, key=lambda name: not model.model_fields[name].is_required())
 
 
 def _section_type(annotation: Any) -> Any:

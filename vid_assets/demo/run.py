@@ -17,7 +17,7 @@ from typing import Any
 
 from vid_assets.assets.train.facts import Trained
 from vid_assets.assets.train.names import CHECKPOINT
-from vid_assets.config.file import PRESETS, home
+from vid_assets.config.file import PRESET_FOLDER, home
 from vid_assets.orchestration.launching import Launch, steps
 
 _RUN_ID = re.compile(r"__ASSET_JOB - ([0-9a-f-]{36}) -")
@@ -35,7 +35,7 @@ class Done:
 def main() -> int:
     """Run the demo; returns the exit code."""
     os.environ.setdefault("DAGSTER_HOME", str(Path.cwd()))
-    os.environ["VID_ASSETS_CONFIG"] = str(PRESETS / "demo.yaml")
+    os.environ["VID_ASSETS_CONFIG"] = str(PRESET_FOLDER / "demo.yaml")
     folder = Path(home())
     if "://" in home():
         print("the demo needs a local folder as VID_ASSETS_HOME", file=sys.stderr)

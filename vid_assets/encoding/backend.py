@@ -1,4 +1,4 @@
-"""The encoder backends: windows in, rows of `latents` out, a batch at a time. Belongs here: the interface and `local`.
+"""The encoding backends: windows in, rows of `latents` out, a batch at a time. Belongs here: the interface and `local`.
 
 A window that cannot be decoded or encoded becomes a failed row with the reason; the others go on.
 """

@@ -1,4 +1,4 @@
-"""The encoder backend `ray`: a pool of Ray Data actors, one VAE each, and the rows back to the one who commits.
+"""The encoding backend `ray`: a pool of Ray Data actors, one VAE each, and the rows back to the one who commits.
 
 Every actor does what `LocalBackend` does, on whole sources, so keys and values are those of `local`. A cluster is found
 by `RAY_ADDRESS`; without one, Ray is started on this machine. On a cluster, the footage, the weights and this package
@@ -45,7 +45,7 @@ class RayBackend:
         self._actors, self._on_gpu = actors, on_gpu
 
     def batches(self, tasks: Sequence[Task]) -> Generator[list[Row], None, None]:
-        """See `encoder.Backend`. An error that is no row's, such as a changed file, is raised here."""
+        """See `backend.Backend`. An error that is no row's, such as a changed file, is raised here."""
         if not tasks:
             return
         import ray
@@ -97,12 +97,12 @@ class _Actor:
     """One VAE in a process of its own."""
 
     def __init__(self, encode: Encode, batch_size: int, decoders: int | None) -> None:
-        self._encoder = LocalBackend(encode, batch_size, decoders)
+        self._backend = LocalBackend(encode, batch_size, decoders)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         (call,) = batch["call"]
         try:
-            for rows in self._encoder.batches(pickle.loads(call)):
+            for rows in self._backend.batches(pickle.loads(call)):
                 yield _answer(rows)
         except Exception as error:  # told to the one who commits, who keeps what came before it
             yield _answer(error)

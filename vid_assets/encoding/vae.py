@@ -1,4 +1,4 @@
-"""The VAE as the encoder and the audit use it: loaded when it is first asked for, in the process that asks."""
+"""The VAE as the backends and the audit use it: loaded when it is first asked for, in the process that asks."""
 
 from __future__ import annotations
 

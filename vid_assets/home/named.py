@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from vid_assets.digests import SHOWN
 from vid_assets.project import Project
 from vid_assets.section import ConfigError
 from vid_assets.store.tables import Row
-
-#: Digits of an id that are shown.
-SHOWN = 12
 
 
 def fits(uri: str, name: str) -> bool:

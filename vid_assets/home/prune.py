@@ -18,13 +18,12 @@ from vid_assets.assets.encode.text_embeddings import SECTIONS, caption_keys, tex
 from vid_assets.assets.queries import batches
 from vid_assets.assets.train.facts import Evaluated, Trained
 from vid_assets.assets.train.names import CHAIN, CHECKPOINT, EVALUATION, TRAINING_SET
+from vid_assets.digests import SHOWN
 from vid_assets.home.runs import Run, bytes_of_home, folder_bytes, runs_in, with_ancestors
 from vid_assets.project import Project
 from vid_assets.store import pins, upkeep
 from vid_assets.store.schemas import table_names, table_spec
 from vid_assets.store.tables import Row, equals, one_of
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def find(project: Project) -> list[Item]:
     ]
 
 
-def delete(project: Project, items: Iterable[Item], progress: Progress = print) -> int:
+def delete(project: Project, items: Iterable[Item], progress: Callable[[str], None] = print) -> int:
     """Delete what `find` found; returns the bytes that were freed. Only for who has the home alone.
 
     Who refers goes before what is referred to, so a kill in between leaves nothing that points nowhere; what is
@@ -176,12 +175,12 @@ def _sets(project: Project, sets: list[Row], needed: list[Row]) -> Iterator[Item
     for row in sets:
         if row not in needed:
             members = row["train"] + row["heldout"]
-            name = f"{row['stage']} {row['digest'][:12]}"
+            name = f"{row['stage']} {row['digest'][:SHOWN]}"
             yield Item("training set", name, f"no state or kept run names it; {members:,} members", 0, (row["digest"],))
     rows = {row["digest"] for row in sets}
     strays = {row["digest"] for row in store.read("training_set_members", columns=["digest"])} - rows
     for digest in sorted(strays - _forming(project)):
-        yield Item("training set", digest[:12], "members without a training set", 0, (digest,))
+        yield Item("training set", digest[:SHOWN], "members without a training set", 0, (digest,))
     strays = pins.all_tags(store) - {row["tag"] for row in sets}
     if strays and not _forming(project):
         yield Item("tag", ", ".join(sorted(strays)), "of no training set", 0, tuple(sorted(strays)))

@@ -16,7 +16,8 @@ from pathlib import Path
 from vid_assets.assets import assets_of
 from vid_assets.assets.queries import batches
 from vid_assets.assets.train.names import TRAINING_SET
-from vid_assets.home.named import SHOWN, removal_named, video_named
+from vid_assets.digests import SHOWN
+from vid_assets.home.named import removal_named, video_named
 from vid_assets.home.prune import remove_folder
 from vid_assets.home.runs import bytes_of_home, runs_in, with_descendants
 from vid_assets.project import Project
@@ -24,8 +25,6 @@ from vid_assets.store import pins, upkeep
 from vid_assets.store.schemas import table_names, table_spec
 from vid_assets.store.state import BusyError
 from vid_assets.store.tables import Row, equals, one_of
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def removal_of(project: Project, what: str) -> Removal:
     )
 
 
-def remove(project: Project, one: Removal, progress: Progress = print) -> int:
+def remove(project: Project, one: Removal, progress: Callable[[str], None] = print) -> int:
     """Take a video down; returns the bytes that were freed. Only for who has the home alone.
 
     Raises `BusyError` where a training process that lost its parent still reads what would go.

@@ -32,7 +32,7 @@ class Run:
         weights_hash: of its finished checkpoint; None for a run that is not finished.
         digest: of its training set.
         parent: {weights_hash, weights} of the checkpoint that it started from, None for fresh or pretrained weights.
-        busy: a process trains there now.
+        lock: the file that a process which trains there holds; None: the run has no folder.
         notes: what is missing of its record, in words.
     """
 
@@ -48,8 +48,13 @@ class Run:
     recipe: dict[str, Any] = field(repr=False)
     parent: dict[str, str] | None
     aside: bool = False
-    busy: bool = False
+    lock: Path | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a process trains there now. To ask takes a folder that can be written in."""
+        return self.lock is not None and self.lock.exists() and is_locked(self.lock)
 
     def started_from(self, other: Run) -> bool:
         """Whether this run started from the weights of `other`."""
@@ -109,7 +114,6 @@ def _begins(name: str | None, text: str) -> bool:
 def _from_folder(local: Path, folder: Path) -> Run:
     manifest, record = _json_object(folder / "manifest.json"), _json_object(folder / "final" / "checkpoint.json")
     record = record or _json_object(folder / "checkpoint.json")  # one that was copied out of its run's folder
-    lock = folder / ".lock"
     return Run(
         folder.name,
         record.get("stage") or manifest.get("stage") or folder.parent.name,
@@ -123,7 +127,7 @@ def _from_folder(local: Path, folder: Path) -> Run:
         record.get("recipe") or manifest.get("recipe") or {},
         record.get("parent") or manifest.get("parent"),
         aside="-before-" in folder.name or folder.name.startswith("."),
-        busy=lock.exists() and is_locked(lock),
+        lock=folder / ".lock",
         notes=() if record else ("it is not finished",),
     )
 

@@ -72,7 +72,7 @@ def run_stale(project: Project, say: Say, training: bool, start: Callable[[Launc
 def _blocker(project: Project, launch: Launch, failed: Sequence[Launch]) -> Launch | None:
     """A failed launch that makes what this one needs: of all batches, of its own, or of any for the curriculum."""
     assets = assets_of(project.config)
-    trains = any(assets[name].group == "train" for name in launch.assets)
+    trains = not all(assets[name].of_data for name in launch.assets)
     return next((one for one in failed if trains or one.partition in (None, launch.partition)), None)
 
 

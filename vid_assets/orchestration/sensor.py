@@ -27,7 +27,7 @@ from vid_assets.project import Project
 
 def batch_run(config: Config) -> tuple[str, ...]:
     """What one run of a batch makes, in one process: all that is made of footage."""
-    return tuple(asset.name for asset in assets_of(config).values() if asset.group != "train")
+    return tuple(asset.name for asset in assets_of(config).values() if asset.of_data)
 
 
 def moved_run(config: Config) -> tuple[str, ...]:

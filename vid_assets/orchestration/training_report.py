@@ -25,23 +25,19 @@ class PipesReporter:
         self._last = 0.0
 
     def progress(self, step: int, total: int, metrics: dict[str, float]) -> None:
-        """Log the step, its losses, its speed, the memory and the time left; the first call says that it has begun."""
+        """Log the step, its losses, its speed, the memory and the time left."""
         now = time.monotonic()
-        if self._last == 0.0:
-            self._pipes.report_custom_message({"event": "started", "at": time.time()})
         if now - self._last < _EVERY_S and step < total and "heldout_loss" not in metrics:
             return
         self._last = now
         self._pipes.log.info(f"step {step} of {total}: {', '.join(_words(metrics))}")
 
     def checkpoint(self, folder: str, step: int) -> None:
-        """Log a checkpoint, and report it."""
+        """Log a checkpoint."""
         self._pipes.log.info(f"saved {folder}")
-        self._pipes.report_custom_message({"event": "checkpoint", "folder": folder, "step": step})
 
     def finished(self, summary: dict[str, Any]) -> None:
-        """Report how the run ended."""
-        self._pipes.report_custom_message({"event": "finished", "summary": summary})
+        """The asset reads how the run ended from its folder."""
 
 
 def _words(metrics: dict[str, float]) -> Iterator[str]:

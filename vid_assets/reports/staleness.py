@@ -54,7 +54,7 @@ def standings(project: Project, names: Iterable[str] | None = None) -> Iterator[
 
 def stale_data(project: Project) -> list[Standing]:
     """The data assets that are not settled: all that is made of footage, up to the training sets."""
-    names = [one.name for one in assets_of(project.config).values() if one.group != "train" and one.changes is None]
+    names = [one.name for one in assets_of(project.config).values() if one.of_data and one.changes is None]
     return [one for one in standings(project, names) if one.condition not in SETTLED]
 
 

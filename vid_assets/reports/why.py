@@ -13,7 +13,8 @@ from vid_assets.assets.queries import presence
 from vid_assets.curation.continuity import EVENTS
 from vid_assets.curation.metrics import METRICS, RULES
 from vid_assets.curation.policy import judge
-from vid_assets.home.named import SHOWN, videos_named
+from vid_assets.digests import SHOWN
+from vid_assets.home.named import videos_named
 from vid_assets.project import Project
 from vid_assets.section import ConfigError
 from vid_assets.store.tables import Row, equals, one_of, quote

@@ -43,10 +43,6 @@ class Fingerprint:
         """SHA-256 of the three parts."""
         return digest(asdict(self))
 
-    def with_inputs(self, extra: dict[str, str]) -> Fingerprint:
-        """This fingerprint with further inputs."""
-        return Fingerprint(self.code_version, self.config, self.inputs | extra)
-
     def differences(self, other: Fingerprint, adopted: Collection[str] = ()) -> list[str]:
         """In words, what made `self` differ from the earlier `other`.
 

@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vid_assets.views.markdown import LIMIT
 
-Picture = bytes | np.ndarray | None
-Tile = tuple[Picture, Sequence[str]]
+TilePicture = bytes | np.ndarray | None
+Tile = tuple[TilePicture, Sequence[str]]
 
 
 _PAPER, _INK, _FAINT, _EMPTY = (250, 250, 248), (32, 34, 38), (112, 116, 122), (214, 214, 210)
@@ -145,7 +145,7 @@ def _flowed(parts: Sequence[Image.Image], title: str, width: int) -> Image.Image
     return sheet
 
 
-def _open(picture: Picture, name: str) -> Image.Image | None:
+def _open(picture: TilePicture, name: str) -> Image.Image | None:
     if picture is None:
         return None
     if isinstance(picture, np.ndarray):

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from vid_assets.assets import assets_of
-from vid_assets.assets.asset import Asset, tables_of
+from vid_assets.assets.asset import Asset, slice_digest, tables_of
+from vid_assets.assets.facts import Facts, fact
 from vid_assets.home.removal import removal_of
 from vid_assets.store.schemas import table_names, table_spec
 from vid_assets.store.tables import UndeclaredTableError
@@ -140,3 +141,21 @@ def test_an_asset_without_a_table_says_how_its_output_is_verified(made):
     standard = next(field.default for field in dataclasses.fields(Asset) if field.name == "verify")
     for name, asset in assets_of(made.project.config).items():
         assert asset.table or asset.verify is not standard, name
+
+
+def test_an_asset_of_experiments_says_itself_how_its_output_is_verified(made):
+    """Its table has no column of the batch, by which others find their slice."""
+    work = work_of(made.project, "checkpoint/short", "one")
+    work.asset = dataclasses.replace(work.asset, tables=("runs",))
+    with pytest.raises(AssertionError, match="checkpoint/short must say how its output is verified: which rows"):
+        slice_digest(work)
+
+
+def test_a_fact_whose_label_was_reworded_is_read_by_its_former_one():
+    @dataclasses.dataclass(frozen=True)
+    class Told(Facts):
+        rows: int | None = fact("rows", "number of rows")
+        bytes: int | None = fact("bytes")
+
+    assert Told.read({"number of rows": 3, "rows gone": 1}) == Told(3, None)
+    assert Told.read({"number of rows": 3, "rows": 4}).shown() == {"rows": 4, "bytes": None}

@@ -182,3 +182,15 @@ def test_the_command_prints_lines_or_one_object(told, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["checkpoints"][0]["run_key"] == "weights-a"
     assert cli.main(["lineage", "nothing"]) == 2
     assert "no checkpoint is meant by that, and no one video: nothing: no file" in capsys.readouterr().err
+
+
+def test_where_a_run_comes_from_is_told_without_asking_who_trains(told, monkeypatch):
+    """To ask takes a lock, which nobody can take on a home that is mounted to be read."""
+
+    def refuse(lock: Path) -> bool:
+        raise PermissionError(lock)
+
+    monkeypatch.setattr("vid_assets.home.runs.is_locked", refuse)
+    for folder in (told.project.local / "checkpoints").glob("*/*/*/"):
+        (folder / ".lock").touch()
+    assert forward(told, "weights-b")["stages"]

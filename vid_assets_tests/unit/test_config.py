@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from vid_assets.config import Config
-from vid_assets.config.file import PRESETS, load_config, parse_config
+from vid_assets.config.file import PRESET_FOLDER, load_config, parse_config
 from vid_assets.encoding.settings import Bucket
 from vid_assets.section import ConfigError
 
@@ -300,7 +300,7 @@ def test_the_demo_preset_loads(monkeypatch):
     monkeypatch.delenv("VID_ASSETS_CONFIG", raising=False)
     config = load_config()
     assert [stage.name for stage in config.stages] == ["short", "long"]
-    assert config == load_config(PRESETS / "demo.yaml")
+    assert config == load_config(PRESET_FOLDER / "demo.yaml")
     assert "tiny" in (config.vae.note or "")
 
 

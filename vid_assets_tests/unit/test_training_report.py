@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from vid_assets.orchestration.training_report import PipesReporter
 
 
@@ -12,14 +10,10 @@ class Pipes:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.messages: list[dict[str, Any]] = []
         self.log = self
 
     def info(self, line: str) -> None:
         self.lines.append(line)
-
-    def report_custom_message(self, message: dict[str, Any]) -> None:
-        self.messages.append(message)
 
 
 def test_progress_says_what_was_measured_and_when_it_ends():
@@ -33,7 +27,6 @@ def test_progress_says_what_was_measured_and_when_it_ends():
         "step 10 of 100: loss 0.5000, lr 0.0001, 0.5 s a step, 8 samples/s, 1.4% of it waiting for data, 1.50 GiB, "
         "1 h 02 min left"
     ]
-    assert [message["event"] for message in pipes.messages] == ["started"]
 
 
 def test_between_lines_only_a_held_out_loss_and_the_last_step_are_told():
@@ -48,4 +41,3 @@ def test_between_lines_only_a_held_out_loss_and_the_last_step_are_told():
         "step 1 of 9: loss 3.0000", "step 3 of 9: loss 1.0000, held-out loss 1.5000",
         "step 9 of 9: loss 0.5000, 0 s left",
     ]  # fmt: skip
-    assert len(pipes.messages) == 1, "it began once"

@@ -19,7 +19,7 @@ from vid_assets.assets.encode.stored_latents import statuses
 from vid_assets.assets.queries import openable
 from vid_assets.assets.weights import ResolvedWeights, location, weights_of
 from vid_assets.config import Config
-from vid_assets.digests import digest
+from vid_assets.digests import SHOWN, digest
 from vid_assets.encoding.content_key import clock_digest
 from vid_assets.encoding.settings import ImageEncoderSection
 from vid_assets.encoding.windows import Window
@@ -62,8 +62,8 @@ def _wanted(work: Work, weights: ResolvedWeights) -> dict[str, tuple[str, Planne
     for sample_id in sorted(one for one, found in status.items() if found == "ok"):
         if sample_id not in planned:
             raise UpstreamMissingError(
-                f"sample {sample_id[:12]} of batch {work.batch} was encoded from what has changed since. Materialize "
-                f"latents of this batch first, or run `vid-assets run` for everything that is stale."
+                f"sample {sample_id[:SHOWN]} of batch {work.batch} was encoded from what has changed since. "
+                "Materialize latents of this batch first, or run `vid-assets run` for everything that is stale."
             )
         one = planned[sample_id]
         wanted[sample_id] = (image_key(one, weights.hash, work.config["image_encoder"]), one)

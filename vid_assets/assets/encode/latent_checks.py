@@ -15,7 +15,7 @@ from vid_assets.assets.encode.latent_plan import plan_latents
 from vid_assets.assets.encode.latent_work import lazy_vae
 from vid_assets.assets.encode.stored_latents import statuses, stored, stored_latents
 from vid_assets.assets.weights import weights_of
-from vid_assets.digests import digest
+from vid_assets.digests import SHOWN, digest
 from vid_assets.encoding.rows import from_bytes
 from vid_assets.store.cache import Output
 from vid_assets.store.memo import recall, remember
@@ -68,7 +68,7 @@ def misshapen(work: Work, sample_ids: list[str]) -> list[str]:
         expected = [channels * (2 if row["posterior"].startswith("moments") else 1), *size]
         if row["shape"] != expected or row["dtype"] != dtype:
             wanted = f"{dtype} {expected}"
-            found.append(f"{sample_id[:12]} is {row['dtype']} {row['shape']}, not {wanted}")
+            found.append(f"{sample_id[:SHOWN]} is {row['dtype']} {row['shape']}, not {wanted}")
     return found
 
 
@@ -77,7 +77,7 @@ def damaged(store: Store, sample_ids: list[str], count: int) -> list[str]:
     keys = sorted(set(sample_ids))
     found = []
     for row, payload in stored_latents(store, keys[:: max(1, len(keys) // count)][:count]):
-        name = row["sample_id"][:12]
+        name = row["sample_id"][:SHOWN]
         if hashlib.sha256(payload).hexdigest() != row["checksum"]:
             found.append(f"{name} does not have its checksum")
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vid_assets.assets.asset import Facts
+from vid_assets.assets.asset import ShownFacts
 from vid_assets.assets.train.facts import Evaluated, Measured, Trained
 from vid_assets.assets.train.names import CHECKPOINT, EVALUATION
 from vid_assets.project import Project
@@ -34,7 +34,7 @@ class Compared:
     finished_at: str = ""
 
 
-def compared(project: Project, stage: str, experiment: str, facts: Facts) -> list[Compared]:
+def compared(project: Project, stage: str, experiment: str, facts: ShownFacts) -> list[Compared]:
     """A stage's evaluation, that of the checkpoint it started from, and those of the other experiments."""
     first = Evaluated.read(facts)
     found = [_one(experiment, first, first, ())]
@@ -91,7 +91,7 @@ def comparison_table(rows: Sequence[Compared]) -> str:
     return table(("", "held-out loss", "against this", "motion, over the data's", "note"), lines)
 
 
-def training_table(project: Project, stage: str, experiment: str, facts: Facts) -> str:
+def training_table(project: Project, stage: str, experiment: str, facts: ShownFacts) -> str:
     """How the training of a stage went beside that of the stages before it and of the other experiments."""
     first = Trained.read(facts)
     rows = [(f"{experiment}, {stage}", first)]

@@ -285,7 +285,8 @@ def training_set_asset(stage: str, embedded: Sequence[str]) -> Asset:
     )
 
 
-#: Which videos are copies of one another: these share a split. The release before did not record it.
+#: Which videos are copies of one another: these share a split. The release before did not record it, so a state of it
+#: stands whatever the copies were then: a change between its last run and the first look of this release is not seen.
 COPIES = Slice(
     lambda work: {"copies": digest(_copies(work.store))},
     tables=("duplicates", "clips"),

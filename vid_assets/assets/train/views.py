@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vid_assets.assets.asset import Facts
+from vid_assets.assets.asset import ShownFacts
 from vid_assets.assets.train.comparisons import compared, comparison_table, training_table
 from vid_assets.assets.train.facts import Evaluated, Trained
 from vid_assets.assets.train.names import CHECKPOINT
@@ -22,7 +22,7 @@ Curves = dict[str, list[list[float]]]
 _FRAMES, _MOVING = 6, 3 * LIMIT
 
 
-def checkpoint_views(project: Project, stage: str, experiment: str, facts: Facts) -> dict[str, str | Path]:
+def checkpoint_views(project: Project, stage: str, experiment: str, facts: ShownFacts) -> dict[str, str | Path]:
     """Markdown by title: the loss of a run with those of others, what it recomputes, its memory plan, a comparison."""
     from vid_assets.views.plots import loss_plot
 
@@ -79,7 +79,7 @@ def _other_curves(
     return {name: points for name, points in found.items() if points}
 
 
-def evaluation_views(project: Project, stage: str, experiment: str, facts: Facts) -> dict[str, str | Path]:
+def evaluation_views(project: Project, stage: str, experiment: str, facts: ShownFacts) -> dict[str, str | Path]:
     """Markdown by title: contact sheet and moving pictures beside the data, the loss by time, and a comparison."""
     from vid_assets.views.plots import lines_plot
 

@@ -163,11 +163,6 @@ def test_differences_are_told_in_words(now, reasons):
     assert (now.digest == PRINT.digest) == (not reasons)
 
 
-def test_further_inputs_join_the_others():
-    assert PRINT.with_inputs({"listing": "l"}).inputs == {"clips": "abc", "listing": "l"}
-    assert PRINT.with_inputs({}) == PRINT
-
-
 def test_who_has_the_home_alone_is_refused_while_anything_is_at_work(states):
     with states.lock("clips", "b00001"), states.lock("training_set/short", None), states.lock("clips", "b00002"):
         at_work = r"clips \[b00001\], clips \[b00002\], training_set/short is at work in "
