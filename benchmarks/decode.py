@@ -119,24 +119,25 @@ def rendered(folder: Path) -> list[Path]:
     }
     files = []
     for name, (codec, settings) in codecs.items():
-        file = folder / f"pans_720p_{name}"
-        if not file.is_file():
-            draft = file.with_name(f".{file.name}")
-            _encode(draft, codec, settings)
-            draft.rename(file)
-        files.append(file)
+        files.append(encode(folder / f"pans_720p_{name}", codec, settings))
     return files
 
 
-def _encode(file: Path, codec: str, settings: dict[str, str]) -> None:
+def encode(file: Path, codec: str, settings: dict[str, str]) -> Path:
+    """Render the pans into `file`, where it is not there yet."""
     import av
 
-    with av.open(str(file), "w", format="mp4") as container:
+    if file.is_file():
+        return file
+    draft = file.with_name(f".{file.name}")
+    with av.open(str(draft), "w") as container:
         stream = container.add_stream(codec, rate=FPS, options=settings)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for image in _pans():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
+    draft.rename(file)
+    return file
 
 
 def _pans() -> Iterator[np.ndarray]:

@@ -1,6 +1,7 @@
-"""`make test` runs this first: it installs Chromium for the test of the web UI where that needs no question asked.
+"""`make test` runs this first: it installs Chromium and ffmpeg for the tests where that needs no question asked.
 
-That is so for root on a Debian-like system. Elsewhere the test looks for a browser that is there, and skips without.
+That is so for root on a Debian-like system. Elsewhere the tests of the web UI look for a browser that is there, those
+of frames for the command `ffmpeg`, which judges what is decoded here; they are skipped without.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ def find_browser() -> str | None:
 
 
 def main() -> int:
-    """Install Chromium if that is possible; never fails."""
-    if find_browser() or os.geteuid() != 0 or not shutil.which("apt-get"):
+    """Install what is missing if that is possible; never fails."""
+    missing = [name for name, found in (("chromium", find_browser()), ("ffmpeg", shutil.which("ffmpeg"))) if not found]
+    if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return 0
-    print("installing chromium for the test of the web UI")
+    print(f"installing {' and '.join(missing)} for the tests")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
     subprocess.run(["apt-get", "update"], **quiet)
-    command = ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]
+    command = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
     done = subprocess.run(command, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, **quiet)
     if done.returncode:
-        print("chromium could not be installed; the test of the web UI will be skipped")
+        print(f"{' and '.join(missing)} could not be installed; the tests that need it will be skipped")
     return 0
 
 

@@ -23,12 +23,15 @@ Columns = dict[str, list[float | None]]
 #: Group name -> version.
 GROUPS: dict[str, str] = {
     "proof": "2",
+    "packets": "1",
     "light": "2",
     "change": "2",
     "motion": "2",
     "hashes": "2",
     "thumbnails": "2",
 }
+#: Groups of which no shot and no score is made.
+APART = ("packets", "thumbnails")
 #: Group name -> version, of those measured only where the config asks for them.
 OPTIONAL_GROUPS: dict[str, str] = {"transnet": "1"}
 #: All groups; iteration begins with `GROUPS`.
@@ -53,6 +56,9 @@ class GroupStats:
     - corrupt_frames: frames that may show damage (`stats["corrupt"]`).
     - packet_errors: packets that are flagged as damaged, or that the decoder refused.
     - packet_hash: SHA-256 (hex) of the packets of the stream; of the upright pixels for a still.
+
+    The group `packets` has one value each: how many packets the stream has (`packets`), and how many of them are
+    `discarded`, `untimed` and `misplaced` (`footage.reader.VideoReader`).
 
     `miniatures` is what `curation.miniatures.pack` makes of a tiny picture of every frame, in the group `change` alone.
 

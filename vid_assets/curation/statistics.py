@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vid_assets.curation.groups import ALL_GROUPS, GroupStats
+from vid_assets.curation.groups import ALL_GROUPS, Columns, GroupStats
 from vid_assets.curation.lanes import Lanes
 from vid_assets.curation.measures import MEASURES, Measure
 from vid_assets.curation.picture import Scaler, StillPicture, VideoPicture
@@ -40,9 +40,14 @@ def measure(path: str, video: Mapping[str, Any], groups: Collection[str]) -> dic
     with open(path, "rb"):
         pass
     measures = {name: MEASURES[name]() for name in ALL_GROUPS if name in groups and name in MEASURES}
-    proof = _still(path, measures) if video["kind"] == "image" else _video(path, video, measures)
-    results = {name: _group(name, item, proof) for name, item in measures.items()}
-    return {name: proof if name == "proof" else results[name] for name in ALL_GROUPS if name in groups}
+    reader = VideoReader(path, video["stream_index"])
+    results: dict[str, GroupStats] = {}
+    if set(groups) - {"packets"}:
+        proof = _still(path, measures) if video["kind"] == "image" else _video(reader, video, measures)
+        results = {"proof": proof} | {name: _group(name, item, proof) for name, item in measures.items()}
+    elif video["kind"] == "video":
+        reader.count()
+    return {name: _packets(reader) if name == "packets" else results[name] for name in ALL_GROUPS if name in groups}
 
 
 def measure_apart(
@@ -98,10 +103,17 @@ def _still(path: str, measures: Mapping[str, Measure]) -> GroupStats:
     return proof
 
 
-def _video(path: str, video: Mapping[str, Any], measures: Mapping[str, Measure]) -> GroupStats:
+def _packets(reader: VideoReader) -> GroupStats:
+    """How the packets of a stream lie; a still has none."""
+    counts: Columns = {
+        name: [float(getattr(reader, name))] for name in ("packets", "discarded", "untimed", "misplaced")
+    }
+    return GroupStats("packets", ALL_GROUPS["packets"], [0.0], counts)
+
+
+def _video(reader: VideoReader, video: Mapping[str, Any], measures: Mapping[str, Measure]) -> GroupStats:
     import av
 
-    reader = VideoReader(path, video["stream_index"])
     turn = (video["rotation"] or 0, bool(video["is_mirrored"]))
     scaler = Scaler(*turn, video["sample_aspect"])
     timestamps: list[float] = []
@@ -128,7 +140,7 @@ def _video(path: str, video: Mapping[str, Any], measures: Mapping[str, Measure])
         raise
     except av.FFmpegError as problem:
         error = f"the pictures cannot be converted: {problem.strerror or problem}"
-    checked = check_clusters(path) if "matroska" in video["container"].split(",") else None
+    checked = check_clusters(reader.path) if "matroska" in video["container"].split(",") else None
     corrupt = _damaged(timestamps, flagged, keys, reader.error_times, checked.wrong if checked else [])
     proof = GroupStats("proof", ALL_GROUPS["proof"], timestamps)
     proof.stats = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import av
     from av.container import InputContainer
 
-Route = Literal["decord", "pyav"]
+#: `early` is PyAV as well, which seeks further back than it has to and decodes on from there: an audit's second look.
+Route = Literal["decord", "pyav", "early"]
 
 #: Frame on screen at time t: the last with a timestamp of at most t + this. Two roundings to the milliseconds of a
 #: Matroska clock may add up, that of the frame and that of a window's first frame, from which t is counted.
@@ -32,6 +33,9 @@ _SAME_FRAME_S = 0.00025
 #: A target further away than this is looked for by seeking rather than by decoding on.
 _SEEK_AHEAD_S = 4.0
 
+#: Seconds before a target at which PyAV begins to decode at the latest, by route.
+_RUN_UP_S: Mapping[str, float] = {"pyav": 0.0, "early": 20.0}
+
 #: Bytes of pictures that decord decodes at a time. From 32 MB on, the C library gives memory back to the system and
 #: takes it anew for each batch of pictures, which costs half as much as decoding them.
 _HELD_BYTES = 16 << 20
@@ -40,18 +44,32 @@ _DECORD_CODECS = {"h264", "hevc", "vp9"}
 _DECORD_PIX_FMTS = {"yuv420p", "yuvj420p"}
 
 
-def decoder_route(video: Mapping[str, Any], proof_ok: bool) -> Route:
+def in_order(packets: Mapping[str, float], frames: int) -> bool:
+    """Whether counting the packets of a stream in the order in which they lie finds its frames in the order of showing.
+
+    decord counts so. It is off by the pictures that are stored after a keyframe and shown before it (open groups of
+    pictures, the default of x265), and by those that are stored and not shown (edit lists, as a cut without encoding
+    anew leaves them; hidden pictures of VP9).
+
+    Args:
+        packets: as of `curation.groups`, counts by name.
+        frames: how many the proof has seen.
+    """
+    return packets["packets"] == frames and not (packets["discarded"] or packets["untimed"] or packets["misplaced"])
+
+
+def decoder_route(video: Mapping[str, Any], proof_ok: bool, packets_in_order: bool) -> Route:
     """Which decoder serves the frames of a source; `video` is its row of the table `videos`.
 
-    decord returns damaged frames without a word, so it is used only where the proof is clean, and only for what it
-    is known to read: H.264, HEVC and VP9 in 8-bit 4:2:0, in MP4 and Matroska (in AVI it shows other frames than those
-    asked for), turned only by the header of an MP4, never mirrored.
+    decord returns damaged frames without a word, so it is used only where the proof is clean, its packets are
+    `in_order`, and only for what it is known to read: H.264, HEVC and VP9 in 8-bit 4:2:0, in MP4 and Matroska (in AVI
+    it shows other frames than those asked for), turned only by the header of an MP4, never mirrored.
     """
     container = video["container"].split(",")
     readable = video["codec"] in _DECORD_CODECS and video["pix_fmt"] in _DECORD_PIX_FMTS
     upright = not video["is_mirrored"] and (not video["rotation"] or "mp4" in container)
     known = "mp4" in container or "matroska" in container
-    return "decord" if proof_ok and readable and known and upright else "pyav"
+    return "decord" if proof_ok and packets_in_order and readable and known and upright else "pyav"
 
 
 def decoder_version(route: Route) -> str:
@@ -63,6 +81,11 @@ def decoder_version(route: Route) -> str:
     import av
 
     return f"pyav {av.__version__} libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+
+
+def other_route(route: Route) -> Route:
+    """A route that finds the same frames in another way, to hold them against."""
+    return "pyav" if route == "decord" else "early"
 
 
 def stream_frames(
@@ -78,9 +101,9 @@ def stream_frames(
     """
     if route == "decord":
         return _stream_decord(path, video, iter(numbers), times)
-    if route == "pyav":
-        return _stream_pyav(path, video, iter(numbers), times)
-    raise ValueError(f"route must be 'decord' or 'pyav', got {route!r}")
+    if route in _RUN_UP_S:
+        return _stream_pyav(path, video, iter(numbers), times, _RUN_UP_S[route])
+    raise ValueError(f"route must be one of {', '.join(get_args(Route))}, got {route!r}")
 
 
 def frames_on_screen(times: np.ndarray, moments_s: Sequence[float]) -> np.ndarray:
@@ -141,10 +164,10 @@ def _square(shape: tuple[int, int], video: Mapping[str, Any]) -> tuple[int, int]
 
 
 def _stream_pyav(
-    path: str, video: Mapping[str, Any], numbers: Iterator[int], times: np.ndarray
+    path: str, video: Mapping[str, Any], numbers: Iterator[int], times: np.ndarray, run_up_s: float
 ) -> Iterator[tuple[int, np.ndarray | DecodeError]]:
     turn = (video["rotation"], bool(video["is_mirrored"]), video["width"], video["height"])
-    with contextlib.closing(_FramesAt(path, video["stream_index"])) as frames:
+    with contextlib.closing(_FramesAt(path, video["stream_index"], run_up_s)) as frames:
         for number in numbers:
             found = frames.at(float(times[number]))
             if isinstance(found, DecodeError):
@@ -156,10 +179,10 @@ def _stream_pyav(
 class _FramesAt:
     """The frames at given times, ascending, found by decoding on or, where the file has times, by seeking."""
 
-    def __init__(self, path: str, stream_index: int) -> None:
+    def __init__(self, path: str, stream_index: int, run_up_s: float) -> None:
         import av
 
-        self._path, self._stream_index = path, stream_index
+        self._path, self._stream_index, self._run_up_s = path, stream_index, run_up_s
         self._stack = contextlib.ExitStack()
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._now = -np.inf  # nothing was read yet, or what was read led nowhere
@@ -193,7 +216,7 @@ class _FramesAt:
             if np.isinf(back):  # by a seek, the first keyframe of a transport stream may not be found
                 self._open()
             else:
-                _seek(self._container, self._stream, target - back)
+                _seek(self._container, self._stream, target - self._run_up_s - back)
             self._frames = _decoded(self._container, self._stream)
             if found := _forward(self._frames, target, trust=np.isinf(back)):
                 return found

@@ -40,10 +40,12 @@ def demux(container: InputContainer, stream: av.VideoStream) -> Iterator[av.Pack
 class VideoReader:
     """All frames of one stream in presentation order, in one pass that survives damage.
 
-    Take `av_frames` once; afterwards `packets`, `discarded` (packets that the container says not to show),
+    Take `av_frames` once; afterwards `packets`, `discarded` (packets that the container says not to show), `untimed`
+    (those without a presentation time), `misplaced` (keyframes that are not shown in the place at which they are
+    stored, and pictures that are stored after a keyframe and shown before it, as in an open group of pictures),
     `packet_errors` (packets that were flagged, or that the decoder refused), `error_times` (their times in seconds,
     where known), `packet_hash` (SHA-256, hex, over the payloads of the stream's packets) and `error` (the first
-    failure, or None) hold, and `sizes_of` gives the bytes of frames.
+    failure, or None) hold, and `sizes_of` gives the bytes of frames. `count` goes through the packets alone.
     """
 
     def __init__(self, path: str, stream_index: int) -> None:
@@ -51,6 +53,8 @@ class VideoReader:
         self.stream_index = stream_index
         self.packets = 0
         self.discarded = 0
+        self.untimed = 0
+        self.misplaced = 0
         self.packet_errors = 0
         self.error_times: list[float] = []
         self.packet_hash: str | None = None
@@ -58,6 +62,8 @@ class VideoReader:
         self._sizes: list[int] = []
         self._size_at: dict[int, int] = {}
         self._timed = True
+        self._latest: int | None = None
+        self._key: int | None = None
 
     def av_frames(self) -> Iterator[av.VideoFrame]:
         """The frames as libav has them, neither converted nor turned, on the presentation clock.
@@ -79,6 +85,35 @@ class VideoReader:
             self._failed(f"opening: {error.strerror or error}")
         self.packet_hash = digest.hexdigest() if self.packets else None
 
+    def count(self) -> None:
+        """Count the packets, and decode none of them."""
+        import av
+
+        try:
+            with open_container(self.path) as container:
+                stream = cast("av.VideoStream", container.streams[self.stream_index])
+                for packet in self._packets(container, stream):
+                    beat(0)
+                    if packet.size:
+                        self._counted(packet)
+        except MemoryError:
+            raise
+        except av.FFmpegError as error:
+            self._failed(f"opening: {error.strerror or error}")
+
+    def _counted(self, packet: av.Packet) -> None:
+        self.packets += 1
+        self.discarded += packet.is_discard
+        if packet.pts is None:
+            self.untimed += 1
+            return
+        if packet.is_keyframe:
+            self.misplaced += self._latest is not None and packet.pts <= self._latest
+            self._key = packet.pts
+        else:
+            self.misplaced += self._key is not None and packet.pts < self._key
+        self._latest = packet.pts if self._latest is None else max(self._latest, packet.pts)
+
     def _decoded(self, container: InputContainer, stream: av.VideoStream, digest: Any) -> Iterator[av.VideoFrame]:
         import av
 
@@ -87,8 +122,7 @@ class VideoReader:
             beat(shown)
             if packet.size:
                 digest.update(packet)
-                self.packets += 1
-                self.discarded += packet.is_discard
+                self._counted(packet)
                 self._sizes.append(packet.size)
                 if packet.pts is not None:
                     self._size_at[packet.pts] = packet.size

@@ -101,6 +101,8 @@ def _now_and_then(name: str, progress: Callable[[str], None]) -> Callable[[int],
 
 def _stream(video: Row, group: str) -> dict[str, Any]:
     """What of a row of `videos` says which pictures are measured, and what the proof compares them with."""
+    if group == "packets":
+        return {name: video[name] for name in ("stream_index", "kind")}
     columns = ["stream_index", "kind", "rotation", "is_mirrored", "sample_aspect"]
     if group == "proof":
         columns += ["container", "claimed_frames", "duration_s"]

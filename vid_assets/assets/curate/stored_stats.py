@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vid_assets.curation.groups import GroupStats
+from vid_assets.curation.groups import APART, GroupStats
 from vid_assets.digests import digest
 from vid_assets.store.tables import Row, Store, equals, one_of
 
@@ -35,10 +35,10 @@ def read_stats(store: Store, video_id: str) -> dict[str, GroupStats]:
 
 
 def stats_versions(store: Store, where: str) -> dict[str, str]:
-    """A digest of the statistics of each video that `where` selects, thumbnails left out. Reads none of them."""
+    """A digest of the statistics of each video that `where` selects, but those of `APART`. Reads none of them."""
     hashes: dict[str, list[tuple[str, str]]] = {}
     for row in store.read("frame_stats", where, ["video_id", "group", "content_hash"]):
-        if row["group"] != "thumbnails":
+        if row["group"] not in APART:
             hashes.setdefault(row["video_id"], []).append((row["group"], row["content_hash"]))
     return {video_id: digest(sorted(parts)) for video_id, parts in hashes.items()}
 

@@ -1,8 +1,10 @@
-"""The audit of a batch's latents: some are decoded and held against the frames that they were made from.
+"""The audit of a batch's latents: some are decoded and held against their footage, and so are the frames themselves.
 
 The same windows are audited each time, so that a change of the VAE, its settings or a decoder shows as a change of
-their PSNR. What was found stands in `views/audit/<batch>.json` below the home, with what the same window had before
-its latent changed; the pictures stand beside it. Nothing is decoded again while the audited latents stay as they are.
+their PSNR. The frames that they were made from are read a second time in another way: a decoder that shows other frames
+than it is asked for says nothing of it. What was found stands in `views/audit/<batch>.json` below the home, with what
+the same window had before its latent changed; the pictures stand beside it. Nothing is decoded again while the audited
+latents stay as they are.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -28,13 +30,16 @@ from vid_assets.views.markdown import as_markdown
 
 #: PSNR that differs by less than this is the same, dB.
 _SAME_DB = 0.01
+#: Frames that are read in two ways are the same from this PSNR on, dB: two conversions to RGB differ by less.
+_SAME_FRAME_DB = 32.0
 
 
 @dataclass(frozen=True)
 class Audit(Facts):
     """What an audit found: how many latents were decoded, and their PSNR in dB.
 
-    `changed` of them had another latent before; `changed_median` is what they have now, `before` what they had.
+    `other_frames` are those whose frames are others when they are read in another way, in words. `changed` of them had
+    another latent before; `changed_median` is what they have now, `before` what they had.
     """
 
     latents: int = fact("latents")
@@ -44,6 +49,7 @@ class Audit(Facts):
     changed_median: float | None = fact("their median psnr")
     before: float | None = fact("before")
     not_audited: list[str] | None = fact("not audited")
+    other_frames: list[str] | None = fact("other frames")
 
 
 def audit(
@@ -74,7 +80,7 @@ def audit(
 def _is_due(planned: Planned, entry: Mapping[str, Any], fresh: Collection[str]) -> bool:
     """Whether a window was not audited yet with the latent that it has."""
     sample_id = planned.parts.sample_id
-    return "psnr" not in entry or entry["sample_id"] != sample_id or sample_id in fresh
+    return "psnr" not in entry or "frames" not in entry or entry["sample_id"] != sample_id or sample_id in fresh
 
 
 def _sheet(folder: Path, batch: str) -> Path:
@@ -108,6 +114,7 @@ def _measured(
 ) -> dict[str, dict[str, Any]]:
     """An entry for each of the chosen windows; draws the sheet."""
     from vid_assets.encoding.frames import by_source, decoded
+    from vid_assets.footage.decode import other_route
     from vid_assets.views.reconstructions import pair, reconstruction_sheet
 
     window_of = {one.parts.sample_id: _window(one) for one in chosen}
@@ -115,6 +122,8 @@ def _measured(
     entries: dict[str, dict[str, Any]] = {}
     pairs = []
     for tasks in by_source(tasks_of(store, chosen)):
+        again = [replace(task, route=other_route(task.route)) for task in tasks]
+        seen = {task.parts.sample_id: frames for task, frames in decoded(again)}
         for task, frames in decoded(tasks):
             sample_id, bucket = task.parts.sample_id, task.window.bucket.name
             name = Path(task.source["uri"]).name
@@ -123,6 +132,7 @@ def _measured(
                 if isinstance(frames, str):
                     raise ValueError(frames)
                 entry, reconstruction = _compared(frames, stored.get(sample_id), vae)
+                entry["frames"] = _difference(frames, seen[sample_id], words)
                 pairs.append((pair(frames, reconstruction), [f"{entry['psnr']:.1f} dB, {bucket}", words]))
             except (RuntimeError, ValueError, MemoryError) as error:
                 entry = {"error": f"{words}: {first_line(error)}"}
@@ -133,6 +143,16 @@ def _measured(
     else:
         sheet.unlink(missing_ok=True)
     return entries
+
+
+def _difference(frames: Any, again: Any, words: str) -> str | None:
+    """In words, how frames differ from the same ones read in another way; None where they do not."""
+    from vid_assets.views.reconstructions import psnr
+
+    if isinstance(again, str):
+        return f"{words}: read in another way, {again}"
+    worst = min(psnr(one, other) for one, other in zip(frames, again, strict=True))
+    return None if worst >= _SAME_FRAME_DB else f"{words}: another way of reading shows other frames ({worst:.1f} dB)"
 
 
 def _compared(frames: Any, stored: tuple[dict[str, Any], bytes] | None, vae: Any) -> tuple[dict[str, Any], Any]:
@@ -169,6 +189,7 @@ def _summary(entries: Sequence[Mapping[str, Any]]) -> Audit:
         changed_median=_median(now),
         before=_median(then),
         not_audited=[entry["error"] for entry in entries if "error" in entry] or None,
+        other_frames=[entry["frames"] for entry in entries if entry.get("frames")] or None,
     )
 
 

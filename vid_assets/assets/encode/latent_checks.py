@@ -21,6 +21,8 @@ from vid_assets.store.cache import Output
 from vid_assets.store.memo import recall, remember
 from vid_assets.store.tables import Store
 
+#: Bumped by hand when an audit looks at more: each batch is audited once more.
+_AUDIT_VERSION = "2"
 #: Latents that are read back.
 _READ_BACK = 16
 
@@ -93,8 +95,14 @@ def damaged(store: Store, sample_ids: list[str], count: int) -> list[str]:
 
 def audited(work: Work, output: Output) -> Audit:
     """What the audit of the batch found; it works only where its latents are other ones than at its last look."""
+    if "audit" not in work.left:
+        work.left["audit"] = _audited(work, output)
+    return work.left["audit"]
+
+
+def _audited(work: Work, output: Output) -> Audit:
     folder, count = work.folder("views", "audit"), work.runtime["encoding"].audit
-    memo, look = folder / "last" / f"{work.batch}.json", digest([output.data_version, count])
+    memo, look = folder / "last" / f"{work.batch}.json", digest([output.data_version, count, _AUDIT_VERSION])
     known = recall(memo)
     if "encoded" not in work.left and isinstance(known, dict) and known.get("look") == look:
         return Audit.read(known["found"])
@@ -129,6 +137,13 @@ def _reconstruction(work: Work, output: Output) -> Finding:
     return Finding(not problems, "; ".join([*words, *problems]), found.measured())
 
 
+def _frames(work: Work, output: Output) -> Finding:
+    """A warning where a second way of reading shows other frames."""
+    others = audited(work, output).other_frames or ()
+    words = "the audited windows show the same frames in two ways of reading"
+    return Finding(not others, "; ".join(others) or words)
+
+
 LATENT_CHECKS = (
     Check(
         "rows_equal_windows",
@@ -151,6 +166,13 @@ LATENT_CHECKS = (
         "Some latents are decoded and compared with their source: PSNR no worse than that of the same windows before, "
         "nor than encoding.psnr_min. A warning.",
         _reconstruction,
+        blocking=False,
+    ),
+    Check(
+        "same_frames",
+        "The frames of the audited windows are read in two ways, which show the same. Where not, one decoder shows "
+        "other frames than it is asked for; leave the file out until the cause is known. A warning.",
+        _frames,
         blocking=False,
     ),
 )

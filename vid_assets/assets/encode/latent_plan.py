@@ -8,6 +8,7 @@ from typing import Any
 
 from model.vaes import encode_settings
 from model.vaes.base import VAE_CODE_VERSION
+from vid_assets.assets.asset import UpstreamMissingError
 from vid_assets.assets.queries import lost_clips, presence
 from vid_assets.config import Config
 from vid_assets.curation.continuity import Event
@@ -15,7 +16,7 @@ from vid_assets.digests import canonical
 from vid_assets.encoding.content_key import LATENTS_VERSION, LatentParts, latent_parts, posterior_name
 from vid_assets.encoding.settings import Bucket
 from vid_assets.encoding.windows import ClipWindows, LeftOut, Window, plan_windows
-from vid_assets.footage.decode import Route, decoder_route, decoder_version
+from vid_assets.footage.decode import Route, decoder_route, decoder_version, in_order
 from vid_assets.section import part
 from vid_assets.store.tables import Row, Store, equals
 
@@ -65,6 +66,9 @@ def plan_latents(
         settings: of `latent_settings`.
         weights_hash: of the VAE.
         kept: other clips to plan for, as if they were the ones.
+
+    Raises:
+        UpstreamMissingError: statistics that the plan needs were not measured yet.
     """
     here, encoding = equals("ingest_batch", batch), settings["encoding"]
     if kept is None:
@@ -75,6 +79,7 @@ def plan_latents(
     scores = {row["clip_id"]: row for row in store.read("clip_scores", here, ["clip_id", "crop", "continuity"])}
     columns = ["video_id", "status", "timestamps"]
     proofs = {row["video_id"]: row for row in store.read("frame_stats", here + " AND `group` = 'proof'", columns)}
+    counted = _packets(store, here)
     vae = settings["vae"]
     encoded = canonical(encode_settings(vae.family, vae.tiling, vae.settings) | {"dtype": vae.dtype})
     plan = LatentPlan()
@@ -84,8 +89,14 @@ def plan_latents(
             continue
         score = scores[clip["clip_id"]]
         crop = tuple(score["crop"]) if score["crop"] else None
-        route = decoder_route(video, proof["status"] == "ok")
         times = proof["timestamps"] or []
+        if clip["video_id"] not in counted:
+            raise UpstreamMissingError(
+                f"frame_stats of batch {batch} is of an earlier release, which did not count packets. Materialize it "
+                "first, or run `vid-assets run` for everything that is stale; what was measured stays."
+            )
+        packets_in_order = in_order(counted[clip["video_id"]], len(times))
+        route = decoder_route(video, proof["status"] == "ok", packets_in_order)
         windows = clip_windows(settings, clip, video, score, times)
         plan.left_out += [(clip["clip_id"], one) for one in windows.left_out]
         for window in windows.windows:
@@ -104,6 +115,12 @@ def plan_latents(
             )
             plan.latents.append(Planned(parts, window, clip, video, crop, route, times))
     return plan
+
+
+def _packets(store: Store, where: str) -> dict[str, dict[str, float]]:
+    """How the packets of each video lie."""
+    rows = store.read("frame_stats", where + " AND `group` = 'packets'", ["video_id", "stats"])
+    return {row["video_id"]: {one["name"]: one["values"][0] for one in row["stats"] or ()} for row in rows}
 
 
 def clip_windows(

@@ -91,11 +91,11 @@ def test_turned_and_mirrored_video_is_shown_as_it_was_filmed(tmp_path, rotation,
     path = write_video(tmp_path / f"clip.{suffix}", [stored] * 3, rotation=rotation, mirrored=mirrored)
     video = vars(probe(path))
     assert (video["rotation"], video["is_mirrored"], video["width"], video["height"]) == (rotation, mirrored, 128, 96)
-    for route in {decoder_route(video, True), "pyav"}:
+    for route in {decoder_route(video, True, True), "pyav"}:
         (image,) = read_frames(path, video, [0.0], route)
         assert image.shape == shown.shape
         assert np.abs(image.astype(int) - shown).mean() < 5, route
-    assert decoder_route(video, True) == ("pyav" if mirrored or (rotation and suffix == "mkv") else "decord")
+    assert decoder_route(video, True, True) == ("pyav" if mirrored or (rotation and suffix == "mkv") else "decord")
 
 
 @pytest.mark.parametrize("route", ["pyav", "decord"])
@@ -141,9 +141,9 @@ def test_decord_cannot_read_pictures_narrower_than_64_px_and_says_so(tmp_path):
 
 def test_route_follows_codec_format_geometry_and_proof():
     plain = {"codec": "h264", "pix_fmt": "yuv420p", "rotation": 0, "is_mirrored": False, "container": "mov,mp4"}
-    assert decoder_route(plain, True) == "decord"
-    assert decoder_route(plain | {"rotation": 90}, True) == "decord"
-    assert decoder_route(plain, False) == "pyav"
+    assert decoder_route(plain, True, True) == "decord"
+    assert decoder_route(plain | {"rotation": 90}, True, True) == "decord"
+    assert decoder_route(plain, False, True) == "pyav"
     for other in (
         {"codec": "av1"},
         {"codec": "hevc", "pix_fmt": "yuv420p10le"},
@@ -151,7 +151,7 @@ def test_route_follows_codec_format_geometry_and_proof():
         {"container": "matroska,webm", "rotation": 180},
         {"container": "avi"},
     ):
-        assert decoder_route(plain | other, True) == "pyav"
+        assert decoder_route(plain | other, True, True) == "pyav"
     assert "decord" in decoder_version("decord") and "pyav" in decoder_version("pyav")
 
 

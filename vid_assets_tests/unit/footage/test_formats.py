@@ -89,7 +89,7 @@ def test_every_format_gives_its_row_its_proof_and_its_frames(tmp_path, name):
     assert steps == pytest.approx([1 / 24 if not (raw and codec in ("mjpeg", "libsvtav1")) else 1 / 25] * 13, abs=0.01)
     wanted = [proof.timestamps[i] for i in (0, 1, 6, 13)]
     tolerance = 40 if codec == "gif" else 12
-    for route in {decoder_route(vars(header), True), "pyav"}:
+    for route in {decoder_route(vars(header), True, True), "pyav"}:
         for image, number in zip(
             read_frames(path, vars(header), wanted, route, proof.timestamps), (0, 1, 6, 13), strict=True
         ):
@@ -105,7 +105,7 @@ def test_the_picture_is_that_of_the_place_in_time_where_the_container_has_no_tim
         path = write_video(tmp_path / name, frames, codec=codec, **options)
         header = vars(probe(path))
         times = measure(path, header, ["proof"])["proof"].timestamps
-        assert decoder_route(header, True) == "pyav"
+        assert decoder_route(header, True, True) == "pyav"
         shown = read_frames(path, header, [times[11], times[3], times[4]], "pyav", times)[:, 20, 20, 0]
         assert np.abs(shown.astype(int) - [165, 45, 60]).max() <= 3, name
 
