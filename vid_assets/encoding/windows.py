@@ -15,14 +15,19 @@ import numpy as np
 
 from vid_assets.curation.continuity import Event
 from vid_assets.encoding.settings import Bucket
-from vid_assets.footage.decode import frames_on_screen
+from vid_assets.footage.decode import TIME_TOLERANCE_S, frames_on_screen
 
 #: Bumped by hand when other windows are planned. Not in the key of a latent: the key says which frames it is made of.
-WINDOWS_VERSION = "2"
+WINDOWS_VERSION = "3"
 
 #: Buckets whose areas differ by less than this factor are alternatives of one another.
 _SAME_AREA = 1.25
 _CLOCK = 1e-6
+#: A rate this near to the bucket's, as a share, is the same in name (23.976 and 24, a phone's 29.8 and 30): a window
+#: then takes successive frames, as a player does, rather than the same one twice here and there.
+_SAME_RATE = 0.0125
+#: Steps of the bucket between two frames of such a window from which on one is missing between them.
+_MISSING = 1.5
 
 #: Events that no window holds a moment of. A cut is between two moments: windows may touch it from either side.
 _BREAKS = frozenset({"cut", "transition", "gap", "corrupt", "black"})
@@ -30,15 +35,21 @@ _BREAKS = frozenset({"cut", "transition", "gap", "corrupt", "black"})
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a clip in a bucket. `start_s` is on the presentation clock; `index` counts within the clip."""
+    """A stretch of a clip in a bucket. `start_s` is on the presentation clock; `index` counts within the clip.
+
+    `moments` are the times of its frames where these are successive ones, of a rate that is nearly the bucket's.
+    """
 
     bucket: Bucket
     start_s: float
     index: int
+    moments: tuple[float, ...] = ()
 
     @property
     def times_s(self) -> tuple[float, ...]:
         """The moments whose frames are taken."""
+        if self.moments:
+            return self.moments
         if self.bucket.fps is None:
             return (self.start_s,)
         return tuple(self.start_s + frame / self.bucket.fps for frame in range(self.bucket.frames))
@@ -110,19 +121,45 @@ def _fill(
     index = 0
     for begin, end in _stretches(start_s, end_s, events):
         at, found = begin, False
-        while at + length <= end + _CLOCK:
+        while (even := at + length <= end + _CLOCK) or _successive(bucket, at, end, times, index):
             found = True
-            window = Window(bucket, round(at, 6), index)
-            reason = _repeats(window, times, events) or _stands_still(at, at + length, events, motion_share_min)
+            window, until = Window(bucket, round(at, 6), index), at + length
+            reason = _repeats(window, times, events) if even else _TOO_FEW
+            if reason == _TOO_FEW and (successive := _successive(bucket, at, end, times, index)):
+                window, until = successive
+                reason = _repeats(window, times, events)
+            reason = reason or _stands_still(at, until, events, motion_share_min)
             if reason:
-                _leave_out(plan, LeftOut(bucket.name, at, at + step, reason))
+                words = reason.format(bucket.fps)
+                _leave_out(plan, LeftOut(bucket.name, at, at + step, words))
                 at += step
             else:
                 plan.windows.append(window)
                 index += 1
-                at += length
+                at = until
         if not found:
             plan.left_out.append(LeftOut(bucket.name, begin, end, f"shorter than the {length:.3g} s of a window"))
+
+
+def _successive(bucket: Bucket, at: float, end: float, times: np.ndarray, index: int) -> tuple[Window, float] | None:
+    """The window of successive frames from the first that begins at or after `at`, and when its last one ends.
+
+    None where their rate is not nearly the bucket's, where one is missing, or where they go on beyond `end`.
+    """
+    assert bucket.fps is not None
+    first = int(np.searchsorted(times, at - TIME_TOLERANCE_S))
+    stop = first + bucket.frames
+    if stop > len(times) or bucket.frames < 2:
+        return None
+    steps = np.diff(times[first:stop])
+    if steps.max() * bucket.fps > _MISSING:
+        return None
+    step = float(steps.mean())
+    until = float(times[stop]) if stop < len(times) else float(times[stop - 1] + step)
+    if until > end + max(_CLOCK, step * _SAME_RATE) or abs(step * bucket.fps - 1) > _SAME_RATE:
+        return None
+    moments = tuple(round(float(time), 6) for time in times[first:stop])
+    return Window(bucket, moments[0], index, moments), until
 
 
 def _stretches(start_s: float, end_s: float, events: Iterable[Event]) -> list[tuple[float, float]]:
@@ -137,13 +174,17 @@ def _stretches(start_s: float, end_s: float, events: Iterable[Event]) -> list[tu
     return stretches
 
 
+#: Why a window is left out whose moments would show one frame twice; the rate is the bucket's.
+_TOO_FEW = "fewer frames than the {:g} a second of the bucket"
+
+
 def _repeats(window: Window, times: np.ndarray, events: Iterable[Event]) -> str | None:
     """Why two successive moments of the window would show one picture; None where each shows its own."""
     if not len(times):
         return None
     frames = frames_on_screen(times, window.times_s)
     if (np.diff(frames) < 1).any():
-        return f"fewer frames than the {window.bucket.fps:g} a second of the bucket"
+        return _TOO_FEW
     second, last = times[frames[1]], times[frames[-1]]
     for event in events:
         # Of a long clip, nearly all lie elsewhere

@@ -84,3 +84,17 @@ def test_files_that_were_cut_by_others_are_encoded(home):
     latents = made.rows("latents")
     assert len({row["source_hash"] for row in latents}) == 2
     assert {row["status"] for row in latents} == {"ok"}
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"no small inputs at {CASES}")
+def test_a_rate_that_is_nearly_that_of_the_bucket_fills_it(home):
+    """Film is 24000/1001 a second, and called 24."""
+    made = home(text_encoder=None)
+    for path in sorted((CASES / "ntsc").iterdir()):
+        shutil.copy(path, made.footage)
+    made.stage("short")["buckets"] = ["1x32x48", "73x32x48@24"]
+    made.run()
+    names = {row["video_id"]: Path(row["uri"]).name for row in made.rows("sources")}
+    long = [names[row["video_id"]] for row in made.rows("samples", "bucket = '73x32x48@24'")]
+    assert sorted(long) == ["film23976.mp4", "film24.mp4"]
+    assert made.run() == {}

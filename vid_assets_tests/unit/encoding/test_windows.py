@@ -226,3 +226,44 @@ def test_every_window_is_one_coherent_stretch(found, bucket):
     for one in result.left_out:
         assert 0 <= one.start_s < one.end_s <= 12.0 + 1e-6
         assert one.reason
+
+
+def clock(count: int, rate: float, jitter_s: float = 0.0) -> list[float]:
+    """Frame times at a rate, each off by up to `jitter_s`."""
+    off = np.random.default_rng(3).uniform(-jitter_s, jitter_s, count)
+    return (np.round(np.arange(count) / rate + off - off.min(), 6)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("bucket", "count", "rate", "jitter_s", "windows"),
+    [
+        ("73x96x128@24", 96, 24000 / 1001, 0.0, 1),
+        ("129x96x128@24", 144, 24000 / 1001, 0.0, 1),
+        ("121x96x128@24", 384, 24000 / 1001, 0.0, 3),
+        ("65x96x128@30", 90, 30000 / 1001, 0.0, 1),
+        ("65x96x128@30", 470, 29.8, 0.003, 7),
+        ("65x96x128@30", 140, 60000 / 1001, 0.0, 1),  # by time: every other frame, none twice
+        ("73x96x128@23.976", 73, 24.0, 0.0, 1),  # long enough by its own clock
+        ("73x96x128@24", 72, 24000 / 1001, 0.0, 0),
+        ("73x96x128@24", 96, 23.0, 0.0, 0),  # another rate
+        ("73x96x128@24", 96, 25.0, 0.0, 1),
+    ],
+)
+def test_rates_that_are_equal_in_name_take_successive_frames(bucket, count, rate, jitter_s, windows):
+    times = clock(count, rate, jitter_s)
+    plan = plan_windows("video", 0.0, times[-1] + 1 / rate, 128, 96, [Bucket.parse(bucket)], times)
+    taken = [frames_on_screen(np.array(times), window.times_s).tolist() for window in plan.windows]
+    assert len(taken) == windows
+    flat = list(itertools.chain(*taken))
+    assert len(set(flat)) == len(flat), "no frame is taken twice"
+    for window, frames in zip(plan.windows, taken, strict=True):
+        assert len(window.times_s) == len(frames) == window.bucket.frames
+        if window.moments:
+            assert frames == list(range(frames[0], frames[0] + len(frames)))
+
+
+def test_a_missing_frame_is_no_nearly_equal_rate():
+    times = clock(97, 24000 / 1001)
+    del times[40]
+    plan = plan_windows("video", 0.0, times[-1] + 1 / 24, 128, 96, [Bucket.parse("73x96x128@24")], times)
+    assert plan.windows == [] and plan.left_out[0].reason == "fewer frames than the 24 a second of the bucket"
