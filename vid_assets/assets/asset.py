@@ -326,8 +326,8 @@ def _missing(name: str, partition: str | None, state: AssetState | None) -> Upst
     one = f"{name} [{partition}]" if partition else name
     if state is not None:
         return UpstreamMissingError(
-            f"{one} failed its check {', '.join(state.failed_checks)}: nothing is built on it. The check's description "
-            f"in the web UI says what was found; mend that and materialize {name} again."
+            f"{one} failed its check {'; '.join(state.failed_checks)}. Nothing is built on it; mend that and "
+            f"materialize {name} again."
         )
     return UpstreamMissingError(
         f"{one} is not finished. Run `dagster asset materialize -m vid_assets.definitions --select {name}{where}` "

@@ -19,7 +19,7 @@ from vid_assets.encoding.content_key import LatentParts
 from vid_assets.encoding.transform import fit_frames
 from vid_assets.encoding.windows import Window
 from vid_assets.footage.decode import Route, frames_on_screen, stream_frames
-from vid_assets.footage.opening import opened, refuse_changed
+from vid_assets.footage.opening import CHANGED, ChangedSinceScanError, opened, refuse_changed
 from vid_assets.footage.reader import DecodeError
 from vid_assets.footage.stills import read_image
 
@@ -50,7 +50,7 @@ def by_source(tasks: Iterable[Task]) -> list[list[Task]]:
 def decoded(tasks: Sequence[Task]) -> Iterator[Decoded]:
     """The windows of one source with their frames, in the order in which they are complete.
 
-    Raises `ChangedSinceScanError` where the file is no longer the one that was hashed.
+    Where the file is no longer the one that was hashed, those that are left have that as their reason.
     """
     source, done = tasks[0].source, set()
     try:
@@ -61,11 +61,15 @@ def decoded(tasks: Sequence[Task]) -> Iterator[Decoded]:
                     refuse_changed(source)
                 done.add(id(task))
                 yield task, frames
-    except (DecodeError, OSError) as error:
-        reason = _undecodable(error) if isinstance(error, DecodeError) else f"cannot be read: {first_line(error)}"
+    except (DecodeError, OSError, ChangedSinceScanError) as error:
+        reason = _undecodable(error)
+        if isinstance(error, ChangedSinceScanError):
+            reason = f"{source['uri']} {CHANGED}"
+        elif isinstance(error, OSError):
+            reason = f"{source['uri']} cannot be read: {first_line(error)}"
         for task in tasks:
             if id(task) not in done:
-                yield task, f"{source['uri']} {reason}" if isinstance(error, OSError) else reason
+                yield task, reason
 
 
 def _still(path: str, tasks: Sequence[Task]) -> Iterator[Decoded]:
@@ -134,5 +138,5 @@ def _windows(path: str, tasks: Sequence[Task]) -> Iterator[Decoded]:
         open_windows = still_open
 
 
-def _undecodable(error: DecodeError) -> str:
+def _undecodable(error: Exception) -> str:
     return f"cannot be decoded: {first_line(error)}"

@@ -15,8 +15,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from model.errors import UserError
+from vid_assets.footage.identity import file_system
 from vid_assets.footage.settings import SourceFolder
-from vid_assets.footage.sidecars import BESIDE, PROMPTS, Listing, listings_of, path_of, read_listing
+from vid_assets.footage.sidecars import BESIDE, PROMPTS, Listing, composed, listings_of, path_of, read_listing
 
 if TYPE_CHECKING:
     from fsspec.implementations.local import LocalFileSystem
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 #: Files that are never footage: what an operating system, an editor or a data set's own documentation leaves.
 _NOT_FOOTAGE = {
     ".txt",
+    ".caption",
     ".json",
     ".jsonl",
     ".csv",
@@ -38,6 +40,10 @@ _NOT_FOOTAGE = {
     ".tmp",
     ".part",
 }
+
+
+#: Texts that are told of where they lie beside footage and belong to none.
+_LONE = (".txt", ".caption")
 
 
 class ListingError(UserError, RuntimeError):
@@ -64,7 +70,7 @@ class FoundFile:
 
 
 class FoundFiles(list[FoundFile]):
-    """A listing. `strays` are the captions of files that it does not have: listing's uri -> their paths."""
+    """A listing. `strays` are the captions of files that it does not have: uri -> their paths, none of a lone text."""
 
     strays: dict[str, list[str]]
 
@@ -77,22 +83,25 @@ def list_sources(sources: Iterable[SourceFolder]) -> FoundFiles:
     """Every footage file of `sources`, once, in order of uri. Raises `ListingError`."""
     found: dict[str, FoundFile] = {}
     named: dict[str, set[str]] = {}
+    lone: set[str] = set()
     for source in sources:
-        files, listings = _list_one(source)
+        files, listings, alone = _list_one(source)
+        lone |= set(alone)
         for file in files:
             found.setdefault(file.uri, file)
         named |= {listing.uri: set(listing.entries) for listing in listings}
-    there = {path_of(uri) for uri in found}
+    there = {composed(path_of(uri)) for uri in found}
     strays = {uri: sorted(paths - there) for uri, paths in sorted(named.items()) if not paths <= there}
+    strays |= {uri: [] for uri in sorted(lone)}
     return FoundFiles((found[uri] for uri in sorted(found)), strays)
 
 
-def _list_one(source: SourceFolder) -> tuple[list[FoundFile], list[Listing]]:
-    import fsspec
+def _list_one(source: SourceFolder) -> tuple[list[FoundFile], list[Listing], list[str]]:
+    """The footage of a source, the listings of captions, and the texts beside footage that are of none."""
     from fsspec.implementations.local import LocalFileSystem
 
     try:
-        fs, root = fsspec.core.url_to_fs(source.uri)
+        fs, root = file_system(source.uri)
         if not fs.isdir(root):
             raise ListingError(f"source {source.uri}: no such folder. Correct `sources` in the configuration file.")
         entries = _walk(fs, root, source) if isinstance(fs, LocalFileSystem) else fs.find(root, detail=True)
@@ -118,7 +127,7 @@ def _list_one(source: SourceFolder) -> tuple[list[FoundFile], list[Listing]]:
     beside = _beside(fs, files, taken)
     found = []
     for name, path, info in footage:
-        sidecars = beside.get(_stem(name), ())
+        sidecars = tuple(car for one in _names(name) for car in beside.get(one, ()))
         above = [listing for folder in _folders(name) for listing in listings.get(folder, ())]
         entries = [
             Sidecar(listing.uri, listing.size(path), version)
@@ -126,7 +135,15 @@ def _list_one(source: SourceFolder) -> tuple[list[FoundFile], list[Listing]]:
             if (version := listing.version(path)) is not None
         ]
         found.append(FoundFile(_uri(fs, path), int(info["size"] or 0), _etag(info), (*sidecars, *entries)))
-    return found, [listing for above in listings.values() for listing in above]
+    mine = {one for name, _, _ in footage for one in _names(name)}
+    folders = {name.rpartition("/")[0] for name, _, _ in footage}
+    lone = [
+        car.uri
+        for name, cars in beside.items()
+        for car in cars
+        if name not in mine and name.rpartition("/")[0] in folders and _suffix(car.uri) in _LONE
+    ]
+    return found, [listing for above in listings.values() for listing in above], lone
 
 
 def _walk(fs: LocalFileSystem, root: str, source: SourceFolder) -> dict:
@@ -145,12 +162,20 @@ def _walk(fs: LocalFileSystem, root: str, source: SourceFolder) -> dict:
             linked = bool(info.get("islink")) and os.path.isdir(info["name"])
             if info["type"] != "directory" and not linked:
                 if info["type"] == "file" or not _is_special(info["name"]):
-                    files[info["name"]] = info
+                    files[info["name"]] = _of_target(fs, info) if info.get("islink") else info
             elif linked and _leads_back(info["name"]):
                 continue
             elif not name.startswith(".") and name != "lost+found":
                 folders.append(info["name"])
     return files
+
+
+def _of_target(fs: LocalFileSystem, link: dict) -> dict:
+    """What is said of a link's target, as of any file that is asked for alone; of a broken link, what is there."""
+    try:
+        return fs.info(link["name"])
+    except OSError:
+        return link
 
 
 def _is_special(path: str) -> bool:
@@ -199,13 +224,19 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
+def _names(name: str) -> list[str]:
+    """What a text of a file may be called, without its own suffix: as the file's stem, or as the whole file."""
+    return list(dict.fromkeys([composed(_stem(name)), composed(name)]))
+
+
 def _beside(fs: object, files: dict, listings: set[str]) -> dict[str, tuple[Sidecar, ...]]:
-    """Stem -> the sidecars of the files of that stem, in order of name."""
+    """Name without the text's own suffix -> the texts that are called so, in order of name."""
     found: dict[str, tuple[Sidecar, ...]] = {}
     for name in sorted(name for name, (path, _) in files.items() if _suffix(name) in BESIDE and path not in listings):
         path, info = files[name]
         sidecar = Sidecar(_uri(fs, path), int(info["size"] or 0), _etag(info))
-        found[_stem(name)] = (*found.get(_stem(name), ()), sidecar)
+        stem = composed(_stem(name))
+        found[stem] = (*found.get(stem, ()), sidecar)
     return found
 
 
@@ -255,9 +286,7 @@ def _uri(fs: object, path: str) -> str:
 
 def version_now(uri: str) -> str:
     """The version of one file as a listing would show it: size and etag. Raises OSError where it is gone."""
-    import fsspec
-
-    fs, path = fsspec.core.url_to_fs(uri)
+    fs, path = file_system(uri)
     fs.invalidate_cache()
     info = fs.info(path)
     return f"{int(info['size'] or 0)}:{_etag(info)}"

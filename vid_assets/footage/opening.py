@@ -11,6 +11,11 @@ from vid_assets.footage.identity import local_copy
 from vid_assets.footage.listing import version_now
 from vid_assets.footage.membership import seen_version
 
+#: Why a row was not made; it is made once the file was looked at again.
+CHANGED = "changed since it was scanned: run `vid-assets scan`, then its batch once more"
+#: Begins the reason of a row whose file the system would not give.
+UNREADABLE = "cannot be read"
+
 
 class ChangedSinceScanError(UserError, RuntimeError):
     """A file is not the one that was hashed; what would be made from it would carry another content's name."""

@@ -7,11 +7,13 @@ decoding the whole can prove (damage, real frame times) is in `vid_assets.curati
 from __future__ import annotations
 
 import contextlib
+import math
+import mimetypes
 import os
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vid_assets.footage.clock import has_times, is_raw, raw_rate
 from vid_assets.footage.geometry import orientation, square_size
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 #: libav formats that are no footage: playlists that name other files, and text that libav can render as a picture.
 _NOT_FOOTAGE = {"hls", "concat", "dash", "sdp", "rtsp", "tty", "lrc", "srt", "ass", "webvtt", "imf"}
 
+#: What no header says in earnest: so many frames a second, and pixels of such a shape.
+_FASTEST, _NEEDLE = 1e4, 50.0
 #: The first frame is looked for in so many packets of all streams; damage may hide it for longer.
 _PACKETS_TO_FIRST_FRAME = 500
 #: Two pictures of a motion JPEG are looked for in so many bytes.
@@ -37,7 +41,7 @@ _UNSPECIFIED_TRANSFER = 2
 _HDR_TRANSFERS = {"smpte2084", "arib-std-b67"}
 
 #: Bumped by hand when the same file gives another row of `videos`.
-PROBE_VERSION = "2"
+PROBE_VERSION = "3"
 
 
 #: Why a HEIC still was not read; it is tried again once the extra is there.
@@ -48,7 +52,8 @@ HEIC_NEEDS_EXTRA = (
 
 @dataclass(frozen=True)
 class Probe:
-    """The header of one source. When `status` is `failed`, `error` says why and all other facts are None.
+    """The header of one source. When `status` is `failed`, `error` says why and all other facts are None, but `kind`:
+    `other` of what is no medium, neither by its content nor by its name.
 
     - width, height: pixels as displayed, that is upright and with square pixels (see `geometry`).
     - rotation: clockwise degrees that show the picture upright: 0, 90, 180 or 270; is_mirrored: then mirrored.
@@ -58,7 +63,7 @@ class Probe:
       spaced. duration_s: seconds that the header claims. fps: the average that it claims.
     - hit_limit, limit_value: which of `config.Decoding` stopped the reading, and what it was then.
 
-    None is what the header does not tell.
+    None is what the header does not tell, or claims beyond reason; of that, `log` has a line.
     """
 
     status: str
@@ -105,7 +110,17 @@ def probe(path: str, limits: Decoding | None = None) -> Probe:
     if head[8:16] == b"WEBPVP8X" and head[20] & _WEBP_IS_ANIMATED:
         return failed("an animated WebP, which libav does not read; convert it to a video or a GIF")
     limits = limits or Decoding()
-    return _within(_probe_still(path, limits) or _probe_video(path, limits), limits)
+    found = _within(_probe_still(path, limits) or _probe_video(path, limits), limits)
+    return replace(found, kind="other") if _is_other(path, found) else found
+
+
+#: How the reasons begin for which a file is no medium at all, if its name does not say that it is one.
+_NO_MEDIUM = ("not a video or image that can be read", "no video stream in the file", "a text or playlist file")
+
+
+def _is_other(path: str, found: Probe) -> bool:
+    named = (mimetypes.guess_type(path)[0] or "").partition("/")[0]
+    return found.status == "failed" and (found.error or "").startswith(_NO_MEDIUM) and named not in ("video", "image")
 
 
 def probe_apart(path: str, limits: Decoding) -> Probe:
@@ -115,7 +130,7 @@ def probe_apart(path: str, limits: Decoding) -> Probe:
     except UnfinishedError as stopped:
         limit, value = stopped.limit or (None, None)
         return failed(stopped.reason, limit, value, stopped.log)
-    return replace(answer.value, log=answer.log)
+    return replace(answer.value, log="\n".join(filter(None, (answer.value.log, answer.log))) or None)
 
 
 def failed(error: str, hit_limit: str | None = None, limit_value: float | None = None, log: str | None = None) -> Probe:
@@ -132,6 +147,22 @@ def _within(found: Probe, limits: Decoding) -> Probe:
         claim = f"{found.duration_s / 3600:.4g} hours, more than decoding.max_hours = {limits.max_hours:g}"
         return failed(f"the header claims {claim}", "max_hours", limits.max_hours)
     return found
+
+
+def _sane(found: Probe) -> Probe:
+    """`found` without what cannot be: a time that is over before it begins, thousands of frames a second, needles."""
+    claims = {
+        "duration_s": (found.duration_s, 0.0, math.inf, "a duration of {:.4g} s"),
+        "fps": (found.fps, 0.0, _FASTEST, "{:.6g} frames a second"),
+        "claimed_frames": (found.claimed_frames, 0, math.inf, "{} frames"),
+        "sample_aspect": (found.sample_aspect, 1 / _NEEDLE, _NEEDLE, "pixels {:.4g} times as wide as high"),
+    }
+    odd = {name: words.format(value) for name, (value, low, high, words) in claims.items()
+           if value is not None and not low < value < high}  # fmt: skip
+    if not odd:
+        return found
+    absent: dict[str, Any] = dict.fromkeys(odd)
+    return replace(found, **absent, log=f"the header claims {', '.join(odd.values())}: not believed")
 
 
 def _probe_still(path: str, limits: Decoding) -> Probe | None:
@@ -183,7 +214,7 @@ def _probe_video(path: str, limits: Decoding) -> Probe:
                 return failed("no decoder for the codec of the video stream")
             if not coded.width or not coded.height:
                 return failed("the header gives no picture size: damaged, or cut off before the first frame")
-            found = _within(_with_timing(_stream_header(container, stream), container, stream), limits)
+            found = _within(_sane(_with_timing(_stream_header(container, stream), container, stream)), limits)
             if found.status == "failed":
                 return found
             frame, perhaps_later = _first_frame(container, stream)

@@ -1,12 +1,14 @@
 """Captions that lie beside footage: which files hold them, how each is read, and which of them counts.
 
-Beside a file, under its own stem: `.txt` (the whole text) and `.json` (an object with a caption). In its folder or in
+Beside a file, under its own stem or its whole name (`clip.txt`, `clip.mp4.txt`): `.txt` and `.caption` (the whole text)
+and `.json` (an object with a caption). In its folder or in
 an outer one, for many files: `metadata.jsonl` and `metadata.csv` (`file_name`, relative to that folder, and a
 caption), and `videos.txt` with `prompts.txt` or `prompt.txt` (line by line). A caption is the first of `CAPTION_KEYS`.
 
 What is nearest to the file counts: beside it, then in its folder, then in the folders around. Where two that are
 equally near differ, and where one cannot be read, the file has no caption but an error that names file and line. A
-text that is there and empty says that there is no caption.
+text that is there and empty says that there is no caption. Names are the same whether their accents are composed or
+not (NFC): a Mac writes them in the other form.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import hashlib
 import io
 import json
 import posixpath
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +26,7 @@ from typing import Any
 from vid_assets.footage.identity import read_text
 
 #: Suffixes of what belongs to the one file of the same stem.
-BESIDE = (".txt", ".json")
+BESIDE = (".txt", ".caption", ".json")
 #: Names of what belongs to a folder; `videos.txt` is read with one of `PROMPTS`.
 LISTINGS = ("metadata.jsonl", "metadata.csv", "videos.txt")
 PROMPTS = ("prompts.txt", "prompt.txt")
@@ -57,7 +60,7 @@ class Listing:
 
     def about(self, path: str) -> list[ListingEntry]:
         """What concerns one file below the listing's folder: its entries; without any, what could not be read."""
-        return self.entries.get(path) or [ListingEntry(None, 0, problem) for problem in self.problems[:3]]
+        return self.entries.get(composed(path)) or [ListingEntry(None, 0, problem) for problem in self.problems[:3]]
 
     def version(self, path: str) -> str | None:
         """Changes when what the listing says of one file does, wherever it stands; None where it says nothing."""
@@ -76,6 +79,11 @@ class Caption:
     text: str | None
     origin: str
     error: str | None = None
+
+
+def composed(name: str) -> str:
+    """A name as it is compared: with composed accents."""
+    return unicodedata.normalize("NFC", name)
 
 
 def path_of(uri: str) -> str:
@@ -230,7 +238,7 @@ def _add(listing: Listing, line: int, record: Any) -> None:
         entry = ListingEntry(_value(record), line)
     except SidecarError as error:
         entry = ListingEntry(None, line, f"{where}{error}")
-    listing.entries.setdefault(path, []).append(entry)
+    listing.entries.setdefault(composed(path), []).append(entry)
 
 
 def _lines(text: str) -> list[str]:

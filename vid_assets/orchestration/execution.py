@@ -15,7 +15,7 @@ import dagster as dg
 
 from model.errors import UserError, first_line
 from vid_assets.assets import work_of
-from vid_assets.assets.asset import Check, Finding, Unsettled, Work
+from vid_assets.assets.asset import Check, Finding, Unsettled, Work, told
 from vid_assets.assets.queries import batches
 from vid_assets.orchestration import child
 from vid_assets.orchestration.orphans import note_process
@@ -80,8 +80,13 @@ def _cached(
     shown: dict[str, Any] = {}
 
     def judge(output: Output) -> list[str]:
-        found.update({check.name: check.judge(work, output) for check in work.asset.checks if check.blocking})
-        return [name for name, one in found.items() if not one.passed]
+        for check in work.asset.checks:
+            if check.blocking:
+                found[check.name] = one = check.judge(work, output)
+                if not one.passed:
+                    asked = told(check.doc, project.config)
+                    context.log.error(f"the check {check.name} is not passed: {one.words}. What it asks for: {asked}")
+        return [f"{name}: {one.words}" for name, one in found.items() if not one.passed]
 
     def settled(outcome: Outcome) -> None:
         if outcome.hit:

@@ -78,7 +78,7 @@ class AssetState:
 
     `data_version` is the hash of the output's content; `output_digest` covers keys and cache keys too and is compared
     with the output on every hit. `retry` says that some rows failed in a way that the next run may cure;
-    `failed_checks` names blocking checks that did not pass: nothing is built on such an output.
+    `failed_checks` names blocking checks that did not pass, with what they found: nothing is built on such an output.
     """
 
     asset: str

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from vid_assets.assets.train import training_set as training_sets
+from vid_assets.footage.opening import CHANGED
 from vid_assets.reports.staleness import standings
 from vid_assets.store.tables import equals
 from vid_assets_tests.assets.test_cache_matrix import STATS, VIDEO, samples, start
@@ -25,8 +26,8 @@ def test_a_file_that_changed_since_the_scan_is_refused(home, put, clips):
     made.scan()
     made.materialize(["raw_videos"], "b00001")
     shutil.copyfile(clips / "two.mp4", made.footage / "one.mp4")
-    assert "frame_stats[b00001]" not in made.materialize(["frame_stats"], "b00001", fail=True)
-    assert made.rows("frame_stats") == []
+    made.materialize(["frame_stats"], "b00001")
+    assert {(row["status"], row["error"]) for row in made.rows("frame_stats")} == {("failed", CHANGED)}
     made.run()
     (video,) = {row["video_id"] for row in made.rows("samples")}
     put(made, "one.mp4", to="original.mp4")
@@ -51,8 +52,9 @@ def test_a_file_that_changes_while_it_is_hashed_is_refused(home, put, clips, mon
         return found
 
     monkeypatch.setattr(videos, "file_hash", slow)
-    assert made.materialize(["raw_videos"], "b00001", fail=True) == {}
-    assert made.rows("videos") == [] and made.rows("sources")[0]["video_id"] is None
+    made.materialize(["raw_videos"], "b00001", fail=True)
+    (row,) = made.rows("videos")
+    assert (row["status"], row["error"]) == ("failed", CHANGED) and made.rows("sources")[0]["video_id"] is None
 
 
 def test_a_header_read_anew_is_that_of_the_file_that_was_hashed(home, put, clips, monkeypatch):
@@ -64,7 +66,7 @@ def test_a_header_read_anew_is_that_of_the_file_that_was_hashed(home, put, clips
     shutil.copyfile(clips / "one_better.mp4", made.footage / "one.mp4")  # and no scan yet
     bump(monkeypatch, "raw_videos")
     monkeypatch.setattr("vid_assets.assets.ingest.raw_videos.PROBE_VERSION", "bumped")
-    assert made.materialize(["raw_videos"], "b00001", fail=True) == {}
+    assert made.materialize(["raw_videos"], "b00001") == {"raw_videos[b00001]": 0}
     assert made.rows("videos") == before
 
 

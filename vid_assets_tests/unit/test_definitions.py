@@ -137,7 +137,7 @@ def test_blocking_checks(definitions):
         for check in assets.check_specs:
             assert check.description, check.name
             if not check.blocking:
-                assert check.name in ("reconstruction", "same_frames", "heldout_falls")
+                assert check.name in ("captions_read", "reconstruction", "same_frames", "heldout_falls")
                 continue
             found.setdefault("/".join(check.asset_key.path), set()).add(check.name)
     assert found == BLOCKING

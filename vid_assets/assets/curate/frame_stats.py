@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
+from model.errors import first_line
 from vid_assets.assets.asset import Asset, Work
 from vid_assets.assets.queries import good_videos, openable
 from vid_assets.assets.slices import PRESENT
@@ -15,10 +16,12 @@ from vid_assets.curation.groups import GROUPS, GroupStats, wanted_groups
 from vid_assets.curation.transnet import require_transnet
 from vid_assets.digests import digest
 from vid_assets.footage.isolation import limit_was_raised
-from vid_assets.footage.opening import opened
+from vid_assets.footage.opening import CHANGED, UNREADABLE, ChangedSinceScanError, opened
 from vid_assets.store.cache import Output, sync_slice
 from vid_assets.store.tables import Row, equals
 
+#: Rows of files that could not be read at that moment, which says nothing of them.
+_UNREAD = f"(error = '{CHANGED}' OR error LIKE '{UNREADABLE}%')"
 #: The setting that names groups of statistics which the configuration asks for beside `GROUPS`.
 _OPTIONAL = "optional groups"
 
@@ -29,9 +32,9 @@ def frame_stats(work: Work) -> Output:
 
     store, limits = work.store, work.config["decoding"]
     videos, sources = good_videos(store, work.batch), openable(store)
-    stopped = work.here + " AND hit_limit IS NOT NULL"
+    stopped = f"{work.here} AND (hit_limit IS NOT NULL OR {_UNREAD})"
     for row in store.read("frame_stats", stopped, ["row_id", "video_id", "hit_limit", "limit_value"]):
-        if row["video_id"] in sources and limit_was_raised(row, limits):
+        if row["video_id"] in sources and (row["hit_limit"] is None or limit_was_raised(row, limits)):
             store.delete("frame_stats", equals("row_id", row["row_id"]))
     groups_wanted = GROUPS | work.config.get(_OPTIONAL, {})
     if "transnet" in groups_wanted:
@@ -61,8 +64,15 @@ def frame_stats(work: Work) -> Output:
             name = f"{number} of {len(by_video)}: {sources[video_id]['uri']}"
             work.progress(f"decoding {name}")
             decoded_bytes += videos[video_id]["size_bytes"]
-            with opened(sources[video_id]) as path:
-                measured = measure_apart(path, videos[video_id], groups, limits, _now_and_then(name, work.progress))
+            try:
+                with opened(sources[video_id]) as path:
+                    measured = measure_apart(path, videos[video_id], groups, limits, _now_and_then(name, work.progress))
+            except (ChangedSinceScanError, OSError) as error:
+                changed = isinstance(error, ChangedSinceScanError)
+                reason = CHANGED if changed else f"{UNREADABLE}: {first_line(error)}"
+                measured = {
+                    group: GroupStats(group, groups_wanted[group], status="failed", error=reason) for group in groups
+                }
             for group in groups:
                 yield _stats_row(video_id, work.batch, measured[group])
 
@@ -77,6 +87,7 @@ def frame_stats(work: Work) -> Output:
         force=work.force,
     )
     proofs = store.read("frame_stats", work.here + " AND `group` = 'proof'", ["video_id", "status", "error"])
+    output.retry = store.count("frame_stats", f"{work.here} AND {_UNREAD}") > 0
     output.facts |= {
         "videos": len(proofs),
         "not decoded whole": sum(row["status"] != "ok" for row in proofs),

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from vid_assets.assets.asset import Asset, Slice, Work
+from vid_assets.assets.asset import Asset, Check, Finding, Slice, Work
 from vid_assets.digests import digest
 from vid_assets.footage.membership import is_hashed
 from vid_assets.footage.sidecars import caption_of, read_listing
@@ -96,6 +96,13 @@ def _sidecars(work: Work) -> dict[str, str]:
     return {"sidecars": digest(sorted((video, _versions(source)) for video, source in sources.items()))}
 
 
+def _read(work: Work, output: Output) -> Finding:
+    """A warning that names the texts which cannot be read: their clips are in no training set."""
+    unread = output.facts["unreadable"]
+    words = f"{len(unread)} captions cannot be read, so that no training set takes their clips: {'; '.join(unread[:3])}"
+    return Finding(not unread, words if unread else "every caption that is there can be read", {"unreadable": unread})
+
+
 ASSET = Asset(
     "captions",
     group="encode",
@@ -108,4 +115,13 @@ ASSET = Asset(
     slices=(Slice(_sidecars, tables=("sources", "videos"), of_files=True),),
     slices_of=("source_files",),
     run=captions,
+    checks=(
+        Check(
+            "captions_read",
+            "Every text that lies beside footage can be read. Clips whose text cannot be are left out of training "
+            "sets, rather than trained without it; mend the text, or take it away. A warning.",
+            _read,
+            blocking=False,
+        ),
+    ),
 )

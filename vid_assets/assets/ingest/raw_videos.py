@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from typing import Any
 
+from model.errors import first_line
 from vid_assets.assets.asset import Asset, Check, Finding, Slice, Work
 from vid_assets.assets.facts import Facts, fact
 from vid_assets.config import Config
@@ -14,8 +16,8 @@ from vid_assets.digests import digest
 from vid_assets.footage.identity import file_hash, local_copy, unreadable_id
 from vid_assets.footage.isolation import limit_was_raised
 from vid_assets.footage.membership import is_hashed, present_videos, seen_version
-from vid_assets.footage.opening import opened, refuse_changed
-from vid_assets.footage.probe import HEIC_NEEDS_EXTRA, PROBE_VERSION, Probe, probe_apart
+from vid_assets.footage.opening import CHANGED, UNREADABLE, ChangedSinceScanError, opened, refuse_changed
+from vid_assets.footage.probe import HEIC_NEEDS_EXTRA, PROBE_VERSION, Probe, failed, probe_apart
 from vid_assets.footage.settings import Decoding
 from vid_assets.footage.stills import heif_is_installed
 from vid_assets.section import part
@@ -25,12 +27,16 @@ from vid_assets.store.tables import Row, Store, equals, one_of
 
 @dataclass(frozen=True)
 class Probed(Facts):
-    """What became of the files of a batch: numbers of files, why some cannot be read, bytes that were hashed now."""
+    """What became of the files of a batch: numbers of files, why some cannot be read, bytes that were hashed now.
+
+    `others` are no footage at all, such as another program's data; they are not counted as unreadable.
+    """
 
     files: int = fact("files")
     present: int = fact("present")
     taken_down: int = fact("taken down")
     unreadable: int = fact("unreadable")
+    others: int = fact("other files")
     reasons: list[str] = fact("unreadable reasons")
     bytes: int = fact("bytes")
 
@@ -50,8 +56,8 @@ class _Hashing:
     def identify(self, row: Row) -> str:
         """The video_id of a present source, hashing it where its hash is not that of the file as it is now.
 
-        Raises `ChangedSinceScanError` where the file changes meanwhile. What was found is written at once, so that a
-        killed run hashes no file twice.
+        What was found is written at once, so that a killed run hashes no file twice. A file that changes meanwhile is
+        unreadable until it was scanned again.
         """
         if is_hashed(row) and row["uri"] not in self.again:
             return row["video_id"]
@@ -61,12 +67,17 @@ class _Hashing:
             content = file_hash(row["uri"])
             refuse_changed(row)
             video_id = self._video_id(content, row["uri"])
+        except ChangedSinceScanError:
+            return self._unreadable(row, CHANGED)
         except OSError as error:
-            video_id = unreadable_id(None, row["uri"])
-            self.unreadable[video_id] = f"cannot be read: {error.strerror or error}"
-            return video_id
+            return self._unreadable(row, f"{UNREADABLE}: {error.strerror or error}")
         self.hashed_bytes += row["size_bytes"]
         self._record(row, video_id)
+        return video_id
+
+    def _unreadable(self, row: Row, reason: str) -> str:
+        video_id = unreadable_id(None, row["uri"])
+        self.unreadable[video_id] = reason
         return video_id
 
     def _video_id(self, content: str, uri: str) -> str:
@@ -123,13 +134,21 @@ def raw_videos(work: Work) -> Output:
             work.progress(f"hashed {number} of {len(mine)} files")
     if raised:  # only now, as until then the source would not be known to need another look
         store.delete("videos", one_of("video_id", sorted(raised)))
-    kept = store.read("videos", work.here, ["video_id"])
+    kept = store.read("videos", work.here, ["video_id", "cache_key"])
     sources = store.read("sources")
     readable = present_videos(sources)
     here = (set(readable) | set(hashing.unreadable)) - removed
     known = ({row["video_id"] for row in sources} | here) - removed
     wanted = {row["video_id"]: _cache_key(row["video_id"]) for row in kept if row["video_id"] in here}
     wanted |= {video_id: _cache_key(video_id) for video_id in owned}
+    # what is known of a file that changed stays until it is scanned
+    held = {
+        row["video_id"]
+        for row in kept
+        if wanted.get(row["video_id"], row["cache_key"]) != row["cache_key"]
+        and _has_changed(owned.get(row["video_id"]) or next(iter(readable.get(row["video_id"], ())), None))
+    }
+    wanted = {video_id: key for video_id, key in wanted.items() if video_id not in held}
 
     def compute(misses: list[str]) -> Iterable[Row]:
         for video_id in misses:
@@ -145,22 +164,37 @@ def raw_videos(work: Work) -> Output:
         flush_rows=64,
         force=work.force,
     )
-    rows = store.read("videos", work.here, ["video_id", "status", "error"])
-    failed = [row for row in rows if row["status"] == "failed" and row["video_id"] in here]
-    output.retry = bool(hashing.unreadable)
+    rows = store.read("videos", work.here, ["video_id", "status", "error", "kind"])
+    failures = [row for row in rows if row["status"] == "failed" and row["video_id"] in here]
+    unread = [row for row in failures if row["kind"] != "other"]
+    output.retry = bool(hashing.unreadable or held)
     output.facts |= Probed(
         files=len(mine),
         present=sum(row["video_id"] in here for row in rows),
         taken_down=sum(row["video_id"] in removed for row in mine),
-        unreadable=len(failed),
-        reasons=sorted({row["error"] or "" for row in failed}),
+        unreadable=len(unread),
+        others=len(failures) - len(unread),
+        reasons=sorted({row["error"] or "" for row in unread} | ({CHANGED} if held else set())),
         bytes=hashing.hashed_bytes,
     ).shown()
     return output
 
 
+def _has_changed(source: Mapping[str, Any] | None) -> bool:
+    """Whether a source is there in another version than was scanned."""
+    try:
+        if source is not None:
+            refuse_changed(source)
+    except ChangedSinceScanError:
+        return True
+    except OSError:
+        return False  # it is told with its reason where it is opened
+    return False
+
+
 def _may_succeed_now(row: Row, limits: Decoding) -> bool:
-    return limit_was_raised(row, limits) or (row["error"] == HEIC_NEEDS_EXTRA and heif_is_installed())
+    unread = row["error"] == CHANGED or (row["error"] or "").startswith(UNREADABLE)
+    return unread or limit_was_raised(row, limits) or (row["error"] == HEIC_NEEDS_EXTRA and heif_is_installed())
 
 
 def _cache_key(video_id: str) -> str:
@@ -181,8 +215,13 @@ def _video_row(video_id: str, batch: str, source: Row, hashing: _Hashing) -> Row
         return row | {"status": "failed", "error": hashing.unreadable[video_id]}
     found = hashing.probes.get(video_id)
     if found is None:
-        with opened(source) as path:
-            found = probe_apart(path, hashing.limits)
+        try:
+            with opened(source) as path:
+                found = probe_apart(path, hashing.limits)
+        except (ChangedSinceScanError, OSError) as error:
+            changed = isinstance(error, ChangedSinceScanError)
+            hashing.unreadable[video_id] = CHANGED if changed else f"{UNREADABLE}: {first_line(error)}"
+            found = failed(hashing.unreadable[video_id])
     return row | asdict(found)
 
 
@@ -199,9 +238,19 @@ def _batch_files(work: Work) -> dict[str, str]:
 
 def _readable(work: Work, output: Output) -> Finding:
     found, least = Probed.read(output.facts), work.runtime["ingest"].readable_share_min
-    good = found.present - found.unreadable
-    share = good / found.present if found.present else 1.0
-    words = f"{good} of {found.present} ({share:.0%}); at least {least:.0%} is asked for"
+    footage = found.present - (found.others or 0)
+    good = footage - found.unreadable
+    share = good / footage if footage else 1.0
+    words = f"{good} of {footage} ({share:.0%}); at least {least:.0%} is asked for"
+    if share < least:
+        unread = work.store.read("videos", work.here + " AND status = 'failed' AND kind IS NULL", ["video_id", "error"])
+        reasons = {row["video_id"]: row["error"] for row in unread}
+        files = work.store.read("sources", work.here + " AND state = 'present'", ["uri", "video_id"])
+        named = [f"{row['uri']}: {reasons[row['video_id']]}" for row in files if row["video_id"] in reasons]
+        words += (
+            f". {'; '.join(named[:3])}{f'; and {len(named) - 3} more' if len(named) > 3 else ''}. Leave out what is no "
+            "footage by `exclude` of the source, mend the rest, or lower ingest.readable_share_min"
+        )
     return Finding(share >= least, words, {"reasons": found.reasons})
 
 

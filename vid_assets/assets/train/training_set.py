@@ -7,7 +7,7 @@ decided once for each group of duplicate videos and never changes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,7 +55,9 @@ def training_set(work: Work) -> Output:
     present = set(presence(store))
     samples = [row for row in store.read("samples", one_of("bucket", buckets)) if row["video_id"] in present]
     status = statuses(store, (row["sample_id"] for row in samples))
-    usable = [row for row in samples if status.get(row["sample_id"]) == "ok"]
+    encoded = [row for row in samples if status.get(row["sample_id"]) == "ok"]
+    unread = set(_unread(store))
+    usable = [row for row in encoded if row["clip_id"] not in unread]
     conditions = conditioning(store, work.local, work.runtime["texts"], work.runtime["of_sample"], usable)
     whole = [row for row in usable if row["sample_id"] not in conditions.lacking]
     split_of = _splits(work, whole)
@@ -66,7 +68,7 @@ def training_set(work: Work) -> Output:
     ordered = [members[sample_id] for sample_id in sorted(members)]
     if not ordered:
         raise StaleInputsError(
-            f"{work.asset.name} has no member: {_why_empty(store, buckets, samples, usable, conditions)}"
+            f"{work.asset.name} has no member: {_why_empty(store, buckets, samples, usable, unread, conditions)}"
         )
     identity = digest([stage, [_identity(member) for member in ordered]])
     pinned = _pin(store, stage, identity, ordered)
@@ -84,7 +86,8 @@ def training_set(work: Work) -> Output:
             "pin": "kept" if pinned["kept"] else "new",
             "members": {f"{kind} {split}": count for (kind, split), count in sorted(counts.items())},
             "by bucket": dict(sorted(Counter(member["bucket"] for member in ordered).items())),
-            "left out, latent failed": len(samples) - len(usable),
+            "left out, latent failed": len(samples) - len(encoded),
+            "left out, caption cannot be read": len(encoded) - len(usable),
             "left out, an embedding failed": dict(sorted(Counter(conditions.lacking.values()).items())),
             "left out, copies of held-out videos": len(whole) - len(chosen),
             "stale inputs taken": list(stale),
@@ -93,7 +96,12 @@ def training_set(work: Work) -> Output:
 
 
 def _why_empty(
-    store: Store, buckets: Sequence[str], samples: list[Row], usable: list[Row], conditions: Conditioning
+    store: Store,
+    buckets: Sequence[str],
+    samples: list[Row],
+    usable: list[Row],
+    unread: Collection[str],
+    conditions: Conditioning,
 ) -> str:
     """What became of the samples of a stage, none of which can be a member."""
     if not samples:
@@ -101,6 +109,8 @@ def _why_empty(
             f"no kept clip fills its buckets ({', '.join(buckets)}). `curated_clips` says why clips were rejected; a "
             "clip must last frames / fps seconds to fill a bucket."
         )
+    if not usable and unread:
+        return f"the captions of {len(unread)} clips cannot be read; the check of `captions` names the files."
     if not usable:
         found = stored(store, (row["sample_id"] for row in samples), ["error"])
         reasons = sorted({row["error"] for row in found.values() if row["error"]})[:3]
@@ -208,6 +218,11 @@ def _fraction(video_id: str) -> float:
     return int(digest(["split", video_id])[:13], 16) / 16**13
 
 
+def _unread(store: Store) -> list[str]:
+    """The clips whose caption is there and cannot be read: to train them on no text would be to train on another."""
+    return sorted(row["clip_id"] for row in store.read("captions", "error IS NOT NULL", ["clip_id"]))
+
+
 def _copies(store: Store) -> list[tuple[str, str]]:
     """Pairs of videos that share a clip, each once and in order."""
     return store.derived("copies", ("clips", "duplicates"), lambda: _pairs(store))
@@ -273,7 +288,7 @@ def training_set_asset(stage: str, embedded: Sequence[str]) -> Asset:
         tables=("training_sets", "training_set_members", "splits"),
         code_version=TRAINING_SET_VERSION,
         upstream=("latents", *embedded),
-        slices=(PRESENT, COPIES),
+        slices=(PRESENT, COPIES, UNREAD),
         slices_of=("source_files",),
         config=config,
         runtime=runtime,
@@ -284,6 +299,12 @@ def training_set_asset(stage: str, embedded: Sequence[str]) -> Asset:
         automatic=lambda config: config.train.automatic,
     )
 
+
+#: The clips whose captions are there and cannot be read. Without any, a state of the release before stands as it is.
+UNREAD = Slice(
+    lambda work: {"captions that cannot be read": digest(found)} if (found := _unread(work.store)) else {},
+    tables=("captions",),
+)
 
 #: Which videos are copies of one another: these share a split. The release before did not record it, so a state of it
 #: stands whatever the copies were then: a change between its last run and the first look of this release is not seen.

@@ -18,7 +18,6 @@ from vid_assets.encoding.settings import Bucket
 from vid_assets.encoding.vae import LazyVae
 from vid_assets.encoding.windows import Window
 from vid_assets.footage.listing import version_now
-from vid_assets.footage.opening import ChangedSinceScanError
 from vid_assets.footage.probe import probe
 from vid_assets_tests.unit.footage.reading import frame_times
 
@@ -73,6 +72,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
         RayBackend(lambda frames: frames, 1, 1, None)
 
 
-def test_a_changed_file_ends_the_run_as_it_does_with_local(clips):
-    with pytest.raises(ChangedSinceScanError, match="changed since it was scanned"):
-        rows(LocalBackend(lambda frames: frames, 1, 1), tasks_of(clips / "one.mp4", "another version"))
+def test_the_windows_of_a_changed_file_fail_with_the_reason_as_they_do_with_local(clips):
+    found = rows(LocalBackend(lambda frames: frames, 1, 1), tasks_of(clips / "one.mp4", "another version"))
+    assert {row["status"] for row in found.values()} == {"failed"}
+    assert all("changed since it was scanned" in row["error"] for row in found.values())
