@@ -24,7 +24,7 @@ from vid_assets.curation.hash_index import near_pairs
 from vid_assets.curation.hashing import MIRROR
 from vid_assets.curation.tracks import Samples, Track, covered, pictured
 
-DUPLICATES_VERSION = "2"
+DUPLICATES_VERSION = "3"
 
 #: How many of a clip's pictures are looked up, and within how many bits. Of the steadiest pictures of a copy at a
 #: quarter of the size and CRF 34, one is that close in 246 of 247 pairs; wider searches cost ten times the time.
@@ -36,6 +36,8 @@ _TOUCHING_S = 1e-3
 @dataclass(frozen=True)
 class Candidate:
     """A clip to compare. pixels: width times height inside letterbox bars; bit_rate: bits per second, of its source.
+
+    interlaced: it was woven of two fields, so that a copy that was not shows more.
 
     shot: what only clips of one continuous shot share.
     """
@@ -50,6 +52,7 @@ class Candidate:
     packet_hash: str | None
     pixels: int
     bit_rate: float
+    interlaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def find_duplicates(candidates: Sequence[Candidate], max_distance: int) -> list[
 
 
 def _rank(clip: Candidate) -> tuple:
-    """Best first: more pixels, higher bit rate, longer; then something that no clip shares.
+    """Best first: not interlaced, more pixels, higher bit rate, longer; then something that no clip shares.
 
     Bit rates within a factor of two, and lengths within half a second, are first taken for equal: a part of a clip has
     not quite the bit rate of the whole, and a copy may have a frame more.
@@ -120,7 +123,7 @@ def _rank(clip: Candidate) -> tuple:
     quality = round(math.log2(clip.bit_rate)) if clip.bit_rate > 0 else -1
     length = clip.end_s - clip.start_s
     identity = (clip.video_id, clip.start_s, clip.end_s, clip.clip_id)
-    return (-clip.pixels, -quality, -round(2 * length), -clip.bit_rate, -length, *identity)
+    return (clip.interlaced, -clip.pixels, -quality, -round(2 * length), -clip.bit_rate, -length, *identity)
 
 
 def _copies(ranked: Sequence[Candidate], members: list[int], limit: int) -> Iterator[tuple[int, tuple[int, bool, int]]]:

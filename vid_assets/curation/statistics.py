@@ -20,6 +20,7 @@ from vid_assets.footage.geometry import orientation
 from vid_assets.footage.isolation import UnfinishedError, claimed_seconds, isolated
 from vid_assets.footage.reader import DecodeError, VideoReader
 from vid_assets.footage.settings import Decoding
+from vid_assets.footage.shown import shown
 from vid_assets.footage.stills import read_image
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _video(reader: VideoReader, video: Mapping[str, Any], measures: Mapping[str,
     error = None
     try:
         with Lanes(measures) as lanes:
-            for frame in reader.av_frames():
+            for frame in shown(reader.av_frames(), video):
                 time_s = frame.time
                 if time_s is None or frame.pts is None or (timestamps and time_s <= timestamps[-1]):
                     misplaced += 1

@@ -15,6 +15,7 @@ import numpy as np
 from vid_assets.digests import digest
 from vid_assets.encoding.windows import Window
 from vid_assets.footage.decode import frames_on_screen
+from vid_assets.footage.shown import shown_by
 
 #: Bumped by hand when the same parts give other latents: sampling of frames, resize and crop, what is stored.
 LATENTS_VERSION = "2"
@@ -57,10 +58,10 @@ def transform_name(crop: Sequence[int] | None) -> str:
 def shown_as(video: Mapping[str, Any]) -> str:
     """How the stored picture of a video is changed to be shown, beside its rotation: nothing, for nearly all."""
     if video["kind"] != "video":
-        return ""
+        return shown_by(video)
     mirrored = "mirrored;" if video["is_mirrored"] else ""
     aspect = video["sample_aspect"] or 1.0
-    return mirrored + (f"sample-aspect={aspect:.6g};" if aspect != 1.0 else "")
+    return shown_by(video) + mirrored + (f"sample-aspect={aspect:.6g};" if aspect != 1.0 else "")
 
 
 def posterior_name(posterior: str) -> str:

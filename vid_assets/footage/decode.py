@@ -16,6 +16,7 @@ from model.errors import first_line
 from vid_assets.footage.clock import has_times, on_clock
 from vid_assets.footage.geometry import displayed, square_size
 from vid_assets.footage.reader import DecodeError, demux, open_container
+from vid_assets.footage.shown import CONTEXT_S, shown, shown_by
 
 if TYPE_CHECKING:
     import av
@@ -63,10 +64,13 @@ def decoder_route(video: Mapping[str, Any], proof_ok: bool, packets_in_order: bo
 
     decord returns damaged frames without a word, so it is used only where the proof is clean, its packets are
     `in_order`, and only for what it is known to read: H.264, HEVC and VP9 in 8-bit 4:2:0, in MP4 and Matroska (in AVI
-    it shows other frames than those asked for), turned only by the header of an MP4, never mirrored.
+    it shows other frames than those asked for), turned only by the header of an MP4, never mirrored, and shown as it is
+    stored.
     """
     container = video["container"].split(",")
     readable = video["codec"] in _DECORD_CODECS and video["pix_fmt"] in _DECORD_PIX_FMTS
+    if shown_by(video):
+        return "pyav"
     upright = not video["is_mirrored"] and (not video["rotation"] or "mp4" in container)
     known = "mp4" in container or "matroska" in container
     return "decord" if proof_ok and packets_in_order and readable and known and upright else "pyav"
@@ -167,7 +171,7 @@ def _stream_pyav(
     path: str, video: Mapping[str, Any], numbers: Iterator[int], times: np.ndarray, run_up_s: float
 ) -> Iterator[tuple[int, np.ndarray | DecodeError]]:
     turn = (video["rotation"], bool(video["is_mirrored"]), video["width"], video["height"])
-    with contextlib.closing(_FramesAt(path, video["stream_index"], run_up_s)) as frames:
+    with contextlib.closing(_FramesAt(path, video, run_up_s)) as frames:
         for number in numbers:
             found = frames.at(float(times[number]))
             if isinstance(found, DecodeError):
@@ -179,10 +183,11 @@ def _stream_pyav(
 class _FramesAt:
     """The frames at given times, ascending, found by decoding on or, where the file has times, by seeking."""
 
-    def __init__(self, path: str, stream_index: int, run_up_s: float) -> None:
+    def __init__(self, path: str, video: Mapping[str, Any], run_up_s: float) -> None:
         import av
 
-        self._path, self._stream_index, self._run_up_s = path, stream_index, run_up_s
+        self._path, self._video, self._stream_index = path, video, video["stream_index"]
+        self._run_up_s = max(run_up_s, CONTEXT_S) if shown_by(video) else run_up_s
         self._stack = contextlib.ExitStack()
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._now = -np.inf  # nothing was read yet, or what was read led nowhere
@@ -217,7 +222,7 @@ class _FramesAt:
                 self._open()
             else:
                 _seek(self._container, self._stream, target - self._run_up_s - back)
-            self._frames = _decoded(self._container, self._stream)
+            self._frames = shown(_decoded(self._container, self._stream), self._video)
             if found := _forward(self._frames, target, trust=np.isinf(back)):
                 return found
         return None
@@ -225,7 +230,8 @@ class _FramesAt:
     def _next(self, target: float) -> av.VideoFrame | None:
         if np.isinf(self._now):
             self._open()
-            self._frames = on_clock(_decoded(self._container, self._stream), self._container, self._stream)
+            frames = on_clock(_decoded(self._container, self._stream), self._container, self._stream)
+            self._frames = shown(frames, self._video)
         return _forward(self._frames, target, trust=True)
 
     def _open(self) -> None:

@@ -69,6 +69,10 @@ def still_header(path: str, max_pixels: int) -> StillHeader | None:
         return None
 
 
+#: TIFF's SMinSampleValue and MinSampleValue, and the same of the largest.
+_RANGE_TAGS = ((340, 280), (341, 281))
+
+
 def is_heif(head: bytes) -> bool:
     """Whether the first bytes of a file are those of an HEIF still (HEIC), which not every installation can read."""
     return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and b"avif" not in head
@@ -87,14 +91,17 @@ def heif_is_installed() -> bool:
 def read_image(path: str) -> np.ndarray:
     """A still as (H, W, 3) uint8 RGB, upright by its EXIF orientation; the first frame of an animation.
 
-    16-bit samples are scaled to 8 bits; transparency is shown on black. Raises `DecodeError` when it cannot be read.
+    16-bit samples are scaled to 8 bits, wider ones by the range that the file declares, or else from 0 to 1 for numbers
+    with a fraction; transparency is shown on black. Raises `DecodeError` when it cannot be read, or says no range.
     """
     from PIL import Image, ImageOps
 
     try:
         with _open(path) as opened:
             image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):
+            if image.mode in ("F", "I") and opened.format != "PNG":  # there, I is of 16 bits
+                image = Image.fromarray(_by_range(path, image, opened))
+            elif image.mode.startswith("I"):
                 image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
             if image.has_transparency_data:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
@@ -103,6 +110,28 @@ def read_image(path: str) -> np.ndarray:
         raise
     except _UNREADABLE as error:
         raise DecodeError(path, f"cannot be decoded: {error}") from None
+
+
+def _by_range(path: str, image: Image.Image, opened: Image.Image) -> np.ndarray:
+    """Wide samples as (H, W) uint8: by the least and the largest value that a TIFF's tags declare."""
+    values = np.asarray(image).astype(np.float64)
+    tags = getattr(opened, "tag_v2", {})
+    low, high = (next((_number(tags[tag]) for tag in names if tag in tags), None) for names in _RANGE_TAGS)
+    if high is None and image.mode == "F" and values.min() >= 0 and values.max() <= 1:
+        low, high = 0.0, 1.0
+    if high is None or not np.isfinite(values).all() or high <= (low or 0.0):
+        kind = "numbers with a fraction" if image.mode == "F" else "integers of 32 bits"
+        raise DecodeError(
+            path,
+            f"its samples are {kind} from {values.min():g} to {values.max():g}, and it declares no range; store it in "
+            "8 or 16 bits, or from 0 to 1",
+        )
+    scaled = (values - (low or 0.0)) / (high - (low or 0.0))
+    return np.clip(np.round(255 * scaled), 0, 255).astype(np.uint8)
+
+
+def _number(value: object) -> float:
+    return float(value[0] if isinstance(value, tuple) else value)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from vid_assets.curation.continuity import EVENTS
 from vid_assets.curation.metrics import METRICS, RULES
 from vid_assets.curation.policy import judge
 from vid_assets.digests import SHOWN
+from vid_assets.footage.shown import shown_by
 from vid_assets.home.named import videos_named
 from vid_assets.project import Project
 from vid_assets.section import ConfigError
@@ -106,7 +107,8 @@ def _sources(project: Project, video_id: str) -> list[str]:
 
 def _picture(video: Row) -> str:
     rate = f", {video['fps']:.3g} frames/s" if video["fps"] else ""
-    return f"     {video['codec']} in {video['container']}, {video['width']}x{video['height']}{rate}"
+    how = f", not shown as it is stored: {done.rstrip(';').replace(';', ', ')}" if (done := shown_by(video)) else ""
+    return f"     {video['codec']} in {video['container']}, {video['width']}x{video['height']}{rate}{how}"
 
 
 def _verdict(project: Project, clip: Row, score: Row, lost: list[Row]) -> str:

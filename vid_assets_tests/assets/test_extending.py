@@ -105,7 +105,7 @@ def test_a_metric_with_a_rule(grown, home, put):
         from vid_assets.curation.scores import SCORES_VERSION
         from vid_assets.store.tables import StoreError
 
-        assert SCORES_VERSION == "2,luma_range:1"
+        assert SCORES_VERSION == "2,decoded_ratio:1,luma_range:1"
         assert [rule.name for rule in RULES][-1] == "luma_range_max"
         assert Policy().luma_range_max == 120.0 and Policy(luma_range_max=None).luma_range_max is None
         assert Policy.model_fields["luma_range_max"].description.startswith("the light does not jump (largest less ")

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.labelled.footage import FOOTAGE
 from vid_assets.assets.encode import latent_plan
+from vid_assets.cli import main
 from vid_assets.curation.groups import GROUPS
 from vid_assets.store.cache import Output
 from vid_assets.store.tables import Store
@@ -98,3 +99,25 @@ def test_a_rate_that_is_nearly_that_of_the_bucket_fills_it(home):
     long = [names[row["video_id"]] for row in made.rows("samples", "bucket = '73x32x48@24'")]
     assert sorted(long) == ["film23976.mp4", "film24.mp4"]
     assert made.run() == {}
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"no small inputs at {CASES}")
+def test_what_is_not_shown_as_it_is_stored_is_told_and_in_the_key(home, monkeypatch, capsys):
+    made = home(text_encoder=None)
+    for path in (*(CASES / "interlaced").iterdir(), *(CASES / "hdr").iterdir(), CASES / "alpha" / "under_qtrle.mov"):
+        shutil.copy(path, made.footage)
+    made.run()
+    names = {row["video_id"]: Path(row["uri"]).name for row in made.rows("sources")}
+    done = {names[row["source_hash"]]: row["transform"].partition("full")[0] for row in made.rows("latents")}
+    assert done.get("pq.mp4", "pq-to-sdr;") == "pq-to-sdr;" and done["same_scene_progressive.mp4"] == ""
+    assert made.metadata[f"raw_videos[{BATCH}]"]["not shown as stored"] == {
+        "bwdif;": 1, "pq-to-sdr;": 1, "on-black;": 1,
+    }  # fmt: skip
+    clips = {row["clip_id"]: names[row["video_id"]] for row in made.rows("clips")}
+    lost = {clips[row["clip_id"]]: clips[row["duplicate_of"]] for row in made.rows("duplicates")}
+    assert lost["fields_flagged.mp4"] == "same_scene_progressive.mp4", "the copy without combs is kept"
+    for name, value in made.environment().items():
+        monkeypatch.setenv(name, value)
+    capsys.readouterr()
+    main(["why", "pq.mp4"])
+    assert "not shown as it is stored: pq-to-sdr" in capsys.readouterr().out

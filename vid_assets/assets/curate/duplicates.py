@@ -94,6 +94,7 @@ def _candidate(
         track=track,
         packet_hash=packet_hash,
         pixels=width * height,
+        interlaced=bool(video["is_interlaced"]),
         bit_rate=8 * video["size_bytes"] / duration if duration else float(video["size_bytes"]),
     )
 

@@ -17,6 +17,7 @@ from vid_assets.curation.transnet import require_transnet
 from vid_assets.digests import digest
 from vid_assets.footage.isolation import limit_was_raised
 from vid_assets.footage.opening import CHANGED, UNREADABLE, ChangedSinceScanError, opened
+from vid_assets.footage.shown import shown_by
 from vid_assets.store.cache import Output, sync_slice
 from vid_assets.store.tables import Row, equals
 
@@ -117,7 +118,8 @@ def _stream(video: Row, group: str) -> dict[str, Any]:
     columns = ["stream_index", "kind", "rotation", "is_mirrored", "sample_aspect"]
     if group == "proof":
         columns += ["container", "claimed_frames", "duration_s"]
-    return {name: video[name] for name in columns}
+    how = shown_by(video)
+    return {name: video[name] for name in columns} | ({"shown": how} if how else {})
 
 
 def _stats_row(video_id: str, batch: str, stats: GroupStats) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from vid_assets.footage.membership import is_hashed, present_videos, seen_versio
 from vid_assets.footage.opening import CHANGED, UNREADABLE, ChangedSinceScanError, opened, refuse_changed
 from vid_assets.footage.probe import HEIC_NEEDS_EXTRA, PROBE_VERSION, Probe, failed, probe_apart
 from vid_assets.footage.settings import Decoding
+from vid_assets.footage.shown import shown_by
 from vid_assets.footage.stills import heif_is_installed
 from vid_assets.section import part
 from vid_assets.store.cache import Output, sync_slice
@@ -29,7 +31,8 @@ from vid_assets.store.tables import Row, Store, equals, one_of
 class Probed(Facts):
     """What became of the files of a batch: numbers of files, why some cannot be read, bytes that were hashed now.
 
-    `others` are no footage at all, such as another program's data; they are not counted as unreadable.
+    `others` are no footage at all, such as another program's data; they are not counted as unreadable. `otherwise` is
+    how many are deinterlaced, brought from HDR to SDR, or shown on black.
     """
 
     files: int = fact("files")
@@ -37,6 +40,7 @@ class Probed(Facts):
     taken_down: int = fact("taken down")
     unreadable: int = fact("unreadable")
     others: int = fact("other files")
+    otherwise: dict[str, int] = fact("not shown as stored")
     reasons: list[str] = fact("unreadable reasons")
     bytes: int = fact("bytes")
 
@@ -164,7 +168,8 @@ def raw_videos(work: Work) -> Output:
         flush_rows=64,
         force=work.force,
     )
-    rows = store.read("videos", work.here, ["video_id", "status", "error", "kind"])
+    columns = ["video_id", "status", "error", "kind", "pix_fmt", "is_interlaced", "color_transfer"]
+    rows = store.read("videos", work.here, columns)
     failures = [row for row in rows if row["status"] == "failed" and row["video_id"] in here]
     unread = [row for row in failures if row["kind"] != "other"]
     output.retry = bool(hashing.unreadable or held)
@@ -174,6 +179,7 @@ def raw_videos(work: Work) -> Output:
         taken_down=sum(row["video_id"] in removed for row in mine),
         unreadable=len(unread),
         others=len(failures) - len(unread),
+        otherwise=dict(Counter(how for row in rows if row["video_id"] in here and (how := shown_by(row)))),
         reasons=sorted({row["error"] or "" for row in unread} | ({CHANGED} if held else set())),
         bytes=hashing.hashed_bytes,
     ).shown()

@@ -19,6 +19,7 @@ from vid_assets.encoding.windows import Window
 BUCKETS = [Bucket.parse(text) for text in ("5x32x48@8", "1x32x48")]
 VIDEO = {
     "video_id": "v", "kind": "video", "stream_index": 0, "rotation": 0, "is_mirrored": False, "sample_aspect": None,
+        "is_interlaced": None, "color_transfer": None, "pix_fmt": "yuv420p",
 }  # fmt: skip
 
 

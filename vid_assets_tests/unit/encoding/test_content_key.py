@@ -21,6 +21,9 @@ STREAM = {
     "stream_index": 0,
     "rotation": 90,
     "is_mirrored": False,
+    "is_interlaced": None,
+    "color_transfer": None,
+    "pix_fmt": "yuv420p",
     "sample_aspect": None,
 }
 CLOCK = [frame / 24 for frame in range(240)]
@@ -109,6 +112,9 @@ def test_the_key_stays_what_it_is():
         {"video": STREAM | {"stream_index": 3}},
         {"video": STREAM | {"rotation": 0}},
         {"video": STREAM | {"is_mirrored": True}},
+        {"video": STREAM | {"is_interlaced": True}},
+        {"video": STREAM | {"color_transfer": "smpte2084"}},
+        {"video": STREAM | {"pix_fmt": "yuva420p"}},
         {"video": STREAM | {"sample_aspect": 4 / 3}},
         {"timestamps": [time_s + 0.01 for time_s in CLOCK]},
         {"window": Window(VIDEO, 1.625, 3)},

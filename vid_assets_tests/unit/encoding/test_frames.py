@@ -40,6 +40,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> None:
 def parts_of(window: Window, posterior: str = "moments, unscaled", dtype: str = "float32") -> Any:
     video = {
         "video_id": "v", "kind": "video", "stream_index": 0, "rotation": 0, "is_mirrored": False, "sample_aspect": None,
+        "is_interlaced": None, "color_transfer": None, "pix_fmt": "yuv420p",
     }  # fmt: skip
     return latent_parts(video, [0.0], window, None, "pyav", "hunyuan_video", "w", "{}", posterior, dtype, "1")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from vid_assets.footage.decode import Route, decoder_route, frames_on_screen, in_order, other_route, stream_frames
 from vid_assets_tests.unit.curation.measuring import header, measured
 from vid_assets_tests.unit.footage.ffmpeg import ffmpeg, needs_ffmpeg, numbered, render, shown
+from vid_assets_tests.unit.footage.rendering import pan
 
 pytestmark = needs_ffmpeg
 
@@ -43,10 +45,10 @@ def route_of(path: Path) -> tuple[dict[str, Any], np.ndarray, Route]:
     return video, np.array(proof.timestamps), decoder_route(video, proof.status == "ok", ordered)
 
 
-def compare(path: Path, *windows: np.ndarray, route: Route | None = None) -> Route:
+def compare(path: Path, *windows: np.ndarray, route: Route | None = None, filters: Sequence[str] = ()) -> Route:
     """Hold the frames on screen at the moments of windows against those of ffmpeg; returns the route that they take."""
     video, times, found = route_of(path)
-    pictures, at = shown(path, video["width"], video["height"])
+    pictures, at = shown(path, video["width"], video["height"], *filters)
     np.testing.assert_allclose(times, at, atol=1e-3)
     for window, way in product(windows, (route or found, other_route(route or found))):
         numbers = np.unique(frames_on_screen(times, window[window >= times[0]].tolist()))
@@ -72,6 +74,51 @@ def test_decord_alone_would_show_other_frames_in_an_open_group_of_pictures(tmp_p
     path = render(tmp_path / f"file.{suffix}", numbered(90), *options)
     with pytest.raises(AssertionError, match="decord shows frame"):
         compare(path, np.arange(3, 3.8, 1 / 8), route="decord")
+
+
+#: Woven of two fields that were filmed one after the other, as `interlace` makes it, by encoders that say so.
+WOVEN = ("-vf", "interlace=scan=tff:lowpass=0", "-flags", "+ilme+ildct")
+FIELDS = {
+    "mpeg2": ("ts", ("-c:v", "mpeg2video", "-q:v", "2", "-bf", "2", "-g", "12", "-top", "1")),
+    "h264": ("mp4", ("-c:v", "libx264", "-x264-params", "tff=1", "-g", "12", "-crf", "12")),
+    "h264 in a transport stream": ("ts", ("-c:v", "libx264", "-x264-params", "tff=1:open-gop=1", "-g", "12")),
+}
+
+
+@pytest.mark.parametrize("form", FIELDS)
+def test_interlaced_footage_is_deinterlaced_wherever_a_window_begins(form: str, tmp_path: Path) -> None:
+    suffix, options = FIELDS[form]
+    grey = [
+        picture.mean(-1, keepdims=True).repeat(3, -1).astype(np.uint8) for picture in pan(5, 100, (160, 128), step=2)
+    ]
+    path = render(tmp_path / f"file.{suffix}", grey, *WOVEN, *options, rate="50")
+    assert header(path)["is_interlaced"]
+    start = route_of(path)[1][0]
+    windows = [start + np.arange(at, 1.9, 1 / 8) for at in (0, 0.5, 1.3)]
+    assert compare(path, *windows, filters=["bwdif=mode=send_frame:parity=auto:deint=interlaced"]) == "pyav"
+    with pytest.raises(AssertionError):
+        compare(path, *windows)  # as it is stored
+
+
+def test_hdr_is_shown_as_the_same_scene_in_sdr(tmp_path: Path) -> None:
+    """Rendered by zscale: to light, 203 cd/m2 of it for white, to BT.2020 and PQ."""
+    sdr = render(tmp_path / "sdr.mkv", pan(6, 30, (160, 128)), "-c:v", "libx264", "-crf", "8", "-colorspace", "bt709",
+                 "-vf", "scale=out_color_matrix=bt709", "-color_primaries", "bt709", "-color_trc", "bt709")  # fmt: skip
+    for name, most in (("smpte2084", 0.4), ("arib-std-b67", 0.6)):  # of HLG, zscale knows no display
+        to_hdr = (
+            f"zscale=tin=bt709:min=bt709:pin=bt709:t=linear:npl=203,format=gbrpf32le,"
+            f"zscale=p=bt2020:t={name}:m=bt2020nc:npl=203,format=yuv420p10le"
+        )
+        hdr = tmp_path / f"{name}.mkv"
+        ffmpeg("-i", sdr, "-vf", to_hdr, "-c:v", "libx265", "-x265-params", "log-level=error:crf=8", hdr)
+        video, times, _ = route_of(hdr)
+        assert video["is_hdr"] and video["color_transfer"] == name
+        stored, _ = shown(hdr, 160, 128)
+        wanted, _ = shown(sdr, 160, 128)
+        served = np.stack([one for _, one in stream_frames(str(hdr), video, range(30), times, "pyav")])  # type: ignore[misc]
+        error, before = (np.abs(one.astype(int) - wanted).mean() for one in (served, stored))
+        assert error < most * before, (name, error, before)
+        assert 0.75 < served.std() / wanted.std() < 1.25
 
 
 @given(

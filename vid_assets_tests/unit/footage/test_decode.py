@@ -10,6 +10,7 @@ from vid_assets.footage.decode import decoder_route, decoder_version, frames_on_
 from vid_assets.footage.geometry import upright
 from vid_assets.footage.probe import probe
 from vid_assets.footage.reader import DecodeError, VideoReader
+from vid_assets.footage.shown import shown
 from vid_assets.footage.stills import read_image
 from vid_assets_tests.unit.footage.reading import frame_times, read_frames
 from vid_assets_tests.unit.footage.rendering import needs_footage, pan, write_video
@@ -43,7 +44,7 @@ def test_both_routes_show_the_same_upright_picture(name):
 def test_seeking_gives_the_frames_of_a_straight_pass(name):
     path = str(FOOTAGE / name)
     video = vars(probe(path))
-    frames = VideoReader(path, video["stream_index"]).av_frames()
+    frames = shown(VideoReader(path, video["stream_index"]).av_frames(), video)
     straight = {frame.time: upright(frame.to_ndarray(format="rgb24"), video["rotation"]) for frame in frames}
     times = sorted(straight)
     wanted = [times[i] for i in (len(times) - 1, 0, len(times) // 2, len(times) // 2)]
@@ -141,6 +142,7 @@ def test_decord_cannot_read_pictures_narrower_than_64_px_and_says_so(tmp_path):
 
 def test_route_follows_codec_format_geometry_and_proof():
     plain = {"codec": "h264", "pix_fmt": "yuv420p", "rotation": 0, "is_mirrored": False, "container": "mov,mp4"}
+    plain |= {"kind": "video", "is_interlaced": None, "color_transfer": "bt709"}
     assert decoder_route(plain, True, True) == "decord"
     assert decoder_route(plain | {"rotation": 90}, True, True) == "decord"
     assert decoder_route(plain, False, True) == "pyav"
@@ -148,6 +150,8 @@ def test_route_follows_codec_format_geometry_and_proof():
         {"codec": "av1"},
         {"codec": "hevc", "pix_fmt": "yuv420p10le"},
         {"is_mirrored": True},
+        {"is_interlaced": True},
+        {"color_transfer": "arib-std-b67"},
         {"container": "matroska,webm", "rotation": 180},
         {"container": "avi"},
     ):
