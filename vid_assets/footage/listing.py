@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING
 from model.errors import UserError
 from vid_assets.footage.identity import file_system
 from vid_assets.footage.settings import SourceFolder
-from vid_assets.footage.sidecars import BESIDE, PROMPTS, Listing, composed, listings_of, path_of, read_listing
+from vid_assets.footage.sidecars import (
+    BESIDE,
+    PROMPTS,
+    UNREADABLE,
+    Listing,
+    composed,
+    listings_of,
+    path_of,
+    read_listing,
+)
 
 if TYPE_CHECKING:
     from fsspec.implementations.local import LocalFileSystem
@@ -270,7 +279,7 @@ def _read_listing(uri: str, version: tuple[str, ...]) -> Listing:
     try:
         return _read_listing_once(uri, version)
     except OSError as error:
-        return Listing(uri, problems=[f"{uri}: {error}"])
+        return Listing(uri, problems=[f"{uri}: {UNREADABLE}: {error}"])
 
 
 @functools.lru_cache(maxsize=256)

@@ -33,6 +33,9 @@ PROMPTS = ("prompts.txt", "prompt.txt")
 #: Keys and columns that a caption may have; the first that is there and not null counts.
 CAPTION_KEYS = ("caption", "text", "prompt")
 
+#: In the error of a text that the system would not give at that moment; any other error is that of the text itself.
+UNREADABLE = "cannot be read"
+
 #: What the version of a listing's sidecar begins with: it is of one file's entry, not of the whole listing.
 _ENTRY = "entry:"
 
@@ -180,8 +183,10 @@ def _told(
         return [(_of_object(text) if place.lower().endswith(".json") else _plain(text), origin, place, None)]
     except UnicodeDecodeError as error:
         return [(None, origin, place, f"{place}: {_not_text(error)}")]
-    except (OSError, SidecarError) as error:
+    except SidecarError as error:
         return [(None, origin, place, f"{place}: {error}")]
+    except OSError as error:
+        return [(None, origin, place, f"{place}: {UNREADABLE}: {error}")]
 
 
 def _not_text(error: UnicodeDecodeError) -> str:

@@ -169,6 +169,7 @@ def test_a_caption_that_cannot_be_read_leaves_its_samples_out(home, put, monkeyp
     videos = {row["sample_id"]: row["video_id"] for row in made.rows("samples")}
     names = {row["video_id"]: Path(row["uri"]).name for row in made.rows("sources")}
     assert {names[videos[sample]] for sample in members} == {"two.mp4"}
+    assert made.run() == {}, "nothing is tried again until the text changes"
     (made.footage / "one.txt").write_text("a café")
     made.run()
     made.materialize(["training_set/short"])

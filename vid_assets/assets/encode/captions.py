@@ -11,7 +11,7 @@ from typing import Any
 from vid_assets.assets.asset import Asset, Check, Finding, Slice, Work
 from vid_assets.digests import digest
 from vid_assets.footage.membership import is_hashed
-from vid_assets.footage.sidecars import caption_of, read_listing
+from vid_assets.footage.sidecars import UNREADABLE, caption_of, read_listing
 from vid_assets.store.cache import Output, sync_slice
 from vid_assets.store.tables import Row, Store
 
@@ -40,6 +40,11 @@ def _all_sources(store: Store) -> dict[str, dict[str, Row]]:
     return found
 
 
+def _may_be_read_later(row: Row) -> bool:
+    """Whether the system would not give the text; what is wrong with a text itself stays so until it is changed."""
+    return f": {UNREADABLE}: " in (row["error"] or "")
+
+
 def _versions(source: Row | None) -> list[Any]:
     """What tells that a caption may have changed: its sidecars in their versions. Where they lie does not."""
     return [[_kind(car["uri"]), car["size_bytes"], car["etag"]] for car in source["sidecars"]] if source else []
@@ -54,10 +59,10 @@ def captions(work: Work) -> Output:
     store, here = work.store, work.here
     sources = _sources(store, work.batch)
     clips = {row["clip_id"]: row["video_id"] for row in store.read("clips", here)}
-    failed = {row["clip_id"] for row in store.read("captions", here) if row["error"]}
+    unread = {row["clip_id"] for row in store.read("captions", here) if _may_be_read_later(row)}
     wanted = {}
     for clip_id, video_id in clips.items():
-        again = [datetime.now(UTC).isoformat()] if clip_id in failed else []
+        again = [datetime.now(UTC).isoformat()] if clip_id in unread else []
         wanted[clip_id] = digest([clip_id, _versions(sources.get(video_id)), CAPTIONS_VERSION, *again])
     listing = functools.cache(read_listing)  # one that captions many files is read once
 
@@ -79,7 +84,7 @@ def captions(work: Work) -> Output:
 
     output = sync_slice(store, "captions", here, wanted, compute, force=work.force)
     rows = store.read("captions", here, ["caption", "origin", "error"])
-    output.retry = any(row["error"] for row in rows)
+    output.retry = any(map(_may_be_read_later, rows))
     origins = sorted({row["origin"] for row in rows if row["caption"] is not None})
     output.facts |= {
         "with caption": sum(row["caption"] is not None for row in rows),
