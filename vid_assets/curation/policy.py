@@ -15,7 +15,10 @@ from vid_assets.curation.metrics import RULES
 from vid_assets.curation.metrics.base import Rule
 from vid_assets.section import Section
 
-POLICY_VERSION = "2"
+POLICY_VERSION = "3"
+
+#: The rule of clips in which much cannot be measured.
+_SHORT = "duration_min"
 
 
 def _field(rule: Rule) -> Any:
@@ -44,7 +47,7 @@ def judge(kind: str, metrics: Mapping[str, float | None], policy: Policy) -> lis
     """All rules that a clip of `kind` (video or image) breaks, in the order of `RULES`; empty: accepted.
 
     A rule whose limit is None is off. A rule that does not apply to the kind is skipped; one that applies but whose
-    metric was not measured is a failure of its own.
+    metric was not measured is a failure of its own; not so of a clip that is too short by a rule, which is why.
     """
     failures = []
     for rule in RULES:
@@ -57,4 +60,6 @@ def judge(kind: str, metrics: Mapping[str, float | None], policy: Policy) -> lis
             failures.append(Failure(f"not_measured:{rule.name}", None, limit))
         elif not rule.keeps(value, limit):
             failures.append(Failure(rule.name, value, limit))
+    if any(one.rule == _SHORT for one in failures):
+        return [one for one in failures if one.value is not None]
     return failures

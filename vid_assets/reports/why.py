@@ -69,7 +69,8 @@ def _explain_file(project: Project, video_id: str, moment: str) -> str:
     elif not proofs:
         lines.append("it has not been decoded yet; `vid-assets run` does")
     elif not moment or not project.store.count("clips", equals("video_id", video_id)):
-        lines.append(f"no clip: {proofs[0]['error']}" if proofs[0]["error"] else "no clip")
+        reason = proofs[0]["error"] or "all of it is dissolves, fades or wipes, or lies between cuts too close together"
+        lines.append(f"no clip: {reason}")
     elif not times or not times[0] <= float(moment) <= times[-1]:
         shown = f"{times[0]:.3f}-{times[-1]:.3f} s" if times else "no frame"
         lines.append(f"no clip at {moment} s: the file has frames at {shown}")

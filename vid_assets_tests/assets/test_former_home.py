@@ -38,9 +38,10 @@ def conditions(project: Project) -> dict[str, str]:
 
 
 def held(project: Project) -> dict[str, list[Row]]:
-    """The rows of the tables `KEPT`, but for the keys that say from what each was made."""
+    """The rows of the tables `KEPT`, but for what says by which release each was made."""
+    made_by = ("cache_key", "content_hash", "policy_version")
     return {
-        name: [{key: value for key, value in row.items() if key != "cache_key"} for row in project.store.read(name)]
+        name: [{key: value for key, value in row.items() if key not in made_by} for row in project.store.read(name)]
         for name in KEPT
     }
 
@@ -50,6 +51,7 @@ NEW_ROWS = {
     "raw_videos": "videos",  # headers are read anew
     "frame_stats": "videos",  # the group `packets`
     "clip_scores": "clips",  # decoded_ratio by another formula
+    "curated_clips": "clips",  # limits are not broken by a rounding
     "duplicates": None,  # ranked anew
     "latents": None,  # windows are planned anew
 }

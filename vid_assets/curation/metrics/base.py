@@ -10,6 +10,8 @@ import numpy as np
 
 from vid_assets.curation.clip_arrays import ClipArrays
 
+#: A value that misses a limit by less, as a share of it, keeps it: both look the same where they are shown.
+_ROUNDING = 5e-4
 VIDEO = frozenset({"video"})
 VIDEO_AND_STILLS = frozenset({"video", "image"})
 
@@ -44,7 +46,8 @@ class Rule:
 
     def keeps(self, value: float, limit: float) -> bool:
         """Whether a clip with this value is good."""
-        return value >= limit if self.op == ">=" else value <= limit
+        room = _ROUNDING * abs(limit)
+        return value >= limit - room if self.op == ">=" else value <= limit + room
 
 
 @dataclass(frozen=True)

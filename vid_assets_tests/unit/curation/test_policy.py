@@ -63,3 +63,14 @@ def test_rules_that_do_not_apply_to_stills_or_are_off_are_skipped():
     )
     assert judge("image", still, Policy()) == []
     assert judge("video", GOOD | {"sharpness": 1.0}, Policy(sharpness_min=None)) == []
+
+
+@pytest.mark.parametrize(("value", "good"), [(0.0040005, True), (0.004003, False), (0.0039, True)])
+def test_no_rule_is_broken_by_the_width_of_a_rounding(value, good):
+    """0.0040005 is shown as 0.004, which is the limit."""
+    assert [one.rule for one in judge("video", GOOD | {"shake": value}, Policy())] == ([] if good else ["shake_max"])
+
+
+def test_what_cannot_be_measured_as_a_clip_is_too_short_is_no_reason_of_its_own():
+    short = GOOD | {"duration": 0.4, "motion": None, "flicker": None, "luma": 3.0}
+    assert [one.rule for one in judge("video", short, Policy())] == ["duration_min", "luma_min"]
