@@ -6,8 +6,8 @@ is made of it. Nothing is done to footage that needs nothing.
 Interlaced frames are filtered by libavfilter's bwdif, one frame for each. PQ (SMPTE ST 2084) and HLG (ARIB STD-B67,
 Recommendation ITU-R BT.2100) in the primaries of BT.2020 become BT.709 by a table of colours: to light, with diffuse
 white at 203 cd/m2 as in BT.2408; highlights up to 1000 cd/m2 rolled off on the largest of the three channels, so that
-hues stay; primaries by BT.2087; and to code values by the inverse of BT.1886. Transparency
-is shown on black, in videos as in stills.
+hues stay; primaries by BT.2087; and to code values by the inverse of BT.1886. Transparency is shown on black, in videos
+as in stills.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     import av
+
+#: Filters of libavfilter with their options.
+_Chain = list[tuple[str, dict[str, str]]]
 
 #: Bumped by hand, each when it shows other pictures: what was done, as it stands in keys.
 _DEINTERLACED = "bwdif;"
@@ -59,20 +62,24 @@ def shown_by(video: Mapping[str, Any]) -> str:
 
 def shown(frames: Iterable[av.VideoFrame], video: Mapping[str, Any]) -> Iterator[av.VideoFrame]:
     """The frames of a video, in order, as they are to be shown: as many, each with its time and its flags."""
-    chain = []
+    chain: _Chain = []
     if video["is_interlaced"]:
-        chain.append(("bwdif", "mode=send_frame:parity=auto:deint=interlaced"))
+        chain.append(("bwdif", {"mode": "send_frame", "parity": "auto", "deint": "interlaced"}))
     if (video["color_transfer"] or "") in _TO_SDR:
-        chain.append(("scale", "in_color_matrix=bt2020:flags=accurate_rnd+full_chroma_int"))
-        chain.append(("format", "gbrp12le"))
-        chain.append(("lut3d", f"file={_table(video['color_transfer'])}:interp=tetrahedral"))
-        chain.append(("format", "rgb24"))
+        chain.append(("scale", {"in_color_matrix": "bt2020", "flags": "accurate_rnd+full_chroma_int"}))
+        chain.append(("format", {"pix_fmts": "gbrp12le"}))
+        chain.append(("lut3d", {"file": str(_table(video["color_transfer"])), "interp": "tetrahedral"}))
+        chain.append(("format", {"pix_fmts": "rgb24"}))
     if _WITH_ALPHA.match(video["pix_fmt"] or ""):
-        chain += [("format", "gbrap"), ("premultiply", "inplace=1"), ("format", "gbrp")]
+        chain += [
+            ("format", {"pix_fmts": "gbrap"}),
+            ("premultiply", {"inplace": "1"}),
+            ("format", {"pix_fmts": "gbrp"}),
+        ]
     return _filtered(frames, chain) if chain else iter(frames)
 
 
-def _filtered(frames: Iterable[av.VideoFrame], chain: list[tuple[str, str]]) -> Iterator[av.VideoFrame]:
+def _filtered(frames: Iterable[av.VideoFrame], chain: _Chain) -> Iterator[av.VideoFrame]:
     """Frames through a chain of filters that gives one for each; a new chain where their size or format changes."""
     waiting: deque[tuple[int | None, Any]] = deque()
     graph: Any = None
@@ -104,12 +111,12 @@ def _filtered(frames: Iterable[av.VideoFrame], chain: list[tuple[str, str]]) -> 
         yield from ready()
 
 
-def _graph(frame: av.VideoFrame, chain: list[tuple[str, str]]) -> Any:
+def _graph(frame: av.VideoFrame, chain: _Chain) -> Any:
     import av.filter
 
     graph = av.filter.Graph()
     nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)]
-    nodes += [graph.add(name, settings) for name, settings in chain]
+    nodes += [graph.add(name, **settings) for name, settings in chain]
     nodes.append(graph.add("buffersink"))
     for one, following in itertools.pairwise(nodes):
         one.link_to(following)
