@@ -19,7 +19,7 @@ from vid_assets.encoding.content_key import LatentParts
 from vid_assets.encoding.transform import fit_frames
 from vid_assets.encoding.windows import Window
 from vid_assets.footage.decode import Route, frames_on_screen, stream_frames
-from vid_assets.footage.opening import CHANGED, ChangedSinceScanError, opened, refuse_changed
+from vid_assets.footage.opening import ChangedSinceScanError, opened, refuse_changed, why_unread
 from vid_assets.footage.reader import DecodeError
 from vid_assets.footage.stills import read_image
 
@@ -62,11 +62,10 @@ def decoded(tasks: Sequence[Task]) -> Iterator[Decoded]:
                 done.add(id(task))
                 yield task, frames
     except (DecodeError, OSError, ChangedSinceScanError) as error:
-        reason = _undecodable(error)
-        if isinstance(error, ChangedSinceScanError):
-            reason = f"{source['uri']} {CHANGED}"
-        elif isinstance(error, OSError):
-            reason = f"{source['uri']} cannot be read: {first_line(error)}"
+        if isinstance(error, DecodeError):
+            reason = _undecodable(error)
+        else:
+            reason = f"{source['uri']} {why_unread(error)}"
         for task in tasks:
             if id(task) not in done:
                 yield task, reason
@@ -138,5 +137,5 @@ def _windows(path: str, tasks: Sequence[Task]) -> Iterator[Decoded]:
         open_windows = still_open
 
 
-def _undecodable(error: Exception) -> str:
+def _undecodable(error: DecodeError) -> str:
     return f"cannot be decoded: {first_line(error)}"

@@ -121,13 +121,17 @@ def _fill(
     index = 0
     for begin, end in _stretches(start_s, end_s, events):
         at, found = begin, False
-        while (even := at + length <= end + _CLOCK) or _successive(bucket, at, end, times, index):
-            found = True
+        while True:
             window, until = Window(bucket, round(at, 6), index), at + length
-            reason = _repeats(window, times, events) if even else _TOO_FEW
-            if reason == _TOO_FEW and (successive := _successive(bucket, at, end, times, index)):
-                window, until = successive
-                reason = _repeats(window, times, events)
+            fits = until <= end + _CLOCK
+            reason = _repeats(window, times, events) if fits else _TOO_FEW
+            if reason == _TOO_FEW:
+                if successive := _successive(bucket, at, end, times, index):
+                    window, until = successive
+                    reason = _repeats(window, times, events)
+                elif not fits:
+                    break
+            found = True
             reason = reason or _stands_still(at, until, events, motion_share_min)
             if reason:
                 words = reason.format(bucket.fps)

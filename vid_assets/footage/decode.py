@@ -187,7 +187,7 @@ class _FramesAt:
         import av
 
         self._path, self._video, self._stream_index = path, video, video["stream_index"]
-        self._run_up_s = max(run_up_s, CONTEXT_S) if shown_by(video) else run_up_s
+        self._run_up_s = max(run_up_s, CONTEXT_S) if video["is_interlaced"] else run_up_s
         self._stack = contextlib.ExitStack()
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._now = -np.inf  # nothing was read yet, or what was read led nowhere

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 _CHUNK = 8 << 20
+#: Begins the reason where the system would not give a file at that moment, which says nothing of what is in it.
+UNREADABLE = "cannot be read"
 
 
 def is_local(uri: str) -> bool:

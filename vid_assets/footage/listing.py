@@ -15,12 +15,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from model.errors import UserError
-from vid_assets.footage.identity import file_system
+from vid_assets.footage.identity import UNREADABLE, file_system
 from vid_assets.footage.settings import SourceFolder
 from vid_assets.footage.sidecars import (
     BESIDE,
     PROMPTS,
-    UNREADABLE,
     Listing,
     composed,
     listings_of,

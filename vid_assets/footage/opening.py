@@ -6,15 +6,13 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from model.errors import UserError
-from vid_assets.footage.identity import local_copy
+from model.errors import UserError, first_line
+from vid_assets.footage.identity import UNREADABLE, local_copy
 from vid_assets.footage.listing import version_now
 from vid_assets.footage.membership import seen_version
 
 #: Why a row was not made; it is made once the file was looked at again.
 CHANGED = "changed since it was scanned: run `vid-assets scan`, then its batch once more"
-#: Begins the reason of a row whose file the system would not give.
-UNREADABLE = "cannot be read"
 
 
 class ChangedSinceScanError(UserError, RuntimeError):
@@ -28,6 +26,13 @@ def refuse_changed(source: Mapping[str, Any]) -> None:
             f"{source['uri']} changed since it was scanned. Run `vid-assets scan`, then its batch "
             f"{source['ingest_batch']} again; what is finished is kept."
         )
+
+
+def why_unread(error: ChangedSinceScanError | OSError) -> str:
+    """The reason of a row whose file could not be opened as it was hashed: `CHANGED`, or what the system says."""
+    if isinstance(error, ChangedSinceScanError):
+        return CHANGED
+    return f"{UNREADABLE}: {error.strerror or first_line(error)}"
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vid_assets.footage.identity import read_text
+from vid_assets.footage.identity import UNREADABLE, read_text
 
 #: Suffixes of what belongs to the one file of the same stem.
 BESIDE = (".txt", ".caption", ".json")
@@ -32,9 +32,6 @@ LISTINGS = ("metadata.jsonl", "metadata.csv", "videos.txt")
 PROMPTS = ("prompts.txt", "prompt.txt")
 #: Keys and columns that a caption may have; the first that is there and not null counts.
 CAPTION_KEYS = ("caption", "text", "prompt")
-
-#: In the error of a text that the system would not give at that moment; any other error is that of the text itself.
-UNREADABLE = "cannot be read"
 
 #: What the version of a listing's sidecar begins with: it is of one file's entry, not of the whole listing.
 _ENTRY = "entry:"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from model.errors import first_line
 from vid_assets.assets.asset import Asset, Work
 from vid_assets.assets.queries import good_videos, openable
 from vid_assets.assets.slices import PRESENT
@@ -15,8 +14,9 @@ from vid_assets.config import Config
 from vid_assets.curation.groups import GROUPS, GroupStats, wanted_groups
 from vid_assets.curation.transnet import require_transnet
 from vid_assets.digests import digest
+from vid_assets.footage.identity import UNREADABLE
 from vid_assets.footage.isolation import limit_was_raised
-from vid_assets.footage.opening import CHANGED, UNREADABLE, ChangedSinceScanError, opened
+from vid_assets.footage.opening import CHANGED, ChangedSinceScanError, opened, why_unread
 from vid_assets.footage.shown import shown_by
 from vid_assets.store.cache import Output, sync_slice
 from vid_assets.store.tables import Row, equals
@@ -69,8 +69,7 @@ def frame_stats(work: Work) -> Output:
                 with opened(sources[video_id]) as path:
                     measured = measure_apart(path, videos[video_id], groups, limits, _now_and_then(name, work.progress))
             except (ChangedSinceScanError, OSError) as error:
-                changed = isinstance(error, ChangedSinceScanError)
-                reason = CHANGED if changed else f"{UNREADABLE}: {first_line(error)}"
+                reason = why_unread(error)
                 measured = {
                     group: GroupStats(group, groups_wanted[group], status="failed", error=reason) for group in groups
                 }

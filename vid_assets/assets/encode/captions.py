@@ -10,8 +10,9 @@ from typing import Any
 
 from vid_assets.assets.asset import Asset, Check, Finding, Slice, Work
 from vid_assets.digests import digest
+from vid_assets.footage.identity import UNREADABLE
 from vid_assets.footage.membership import is_hashed
-from vid_assets.footage.sidecars import UNREADABLE, caption_of, read_listing
+from vid_assets.footage.sidecars import caption_of, read_listing
 from vid_assets.store.cache import Output, sync_slice
 from vid_assets.store.tables import Row, Store
 

@@ -9,15 +9,14 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Any
 
-from model.errors import first_line
 from vid_assets.assets.asset import Asset, Check, Finding, Slice, Work
 from vid_assets.assets.facts import Facts, fact
 from vid_assets.config import Config
 from vid_assets.digests import digest
-from vid_assets.footage.identity import file_hash, local_copy, unreadable_id
+from vid_assets.footage.identity import UNREADABLE, file_hash, local_copy, unreadable_id
 from vid_assets.footage.isolation import limit_was_raised
 from vid_assets.footage.membership import is_hashed, present_videos, seen_version
-from vid_assets.footage.opening import CHANGED, UNREADABLE, ChangedSinceScanError, opened, refuse_changed
+from vid_assets.footage.opening import CHANGED, ChangedSinceScanError, opened, refuse_changed, why_unread
 from vid_assets.footage.probe import HEIC_NEEDS_EXTRA, PROBE_VERSION, Probe, failed, probe_apart
 from vid_assets.footage.settings import Decoding
 from vid_assets.footage.shown import shown_by
@@ -71,17 +70,12 @@ class _Hashing:
             content = file_hash(row["uri"])
             refuse_changed(row)
             video_id = self._video_id(content, row["uri"])
-        except ChangedSinceScanError:
-            return self._unreadable(row, CHANGED)
-        except OSError as error:
-            return self._unreadable(row, f"{UNREADABLE}: {error.strerror or error}")
+        except (ChangedSinceScanError, OSError) as error:
+            video_id = unreadable_id(None, row["uri"])
+            self.unreadable[video_id] = why_unread(error)
+            return video_id
         self.hashed_bytes += row["size_bytes"]
         self._record(row, video_id)
-        return video_id
-
-    def _unreadable(self, row: Row, reason: str) -> str:
-        video_id = unreadable_id(None, row["uri"])
-        self.unreadable[video_id] = reason
         return video_id
 
     def _video_id(self, content: str, uri: str) -> str:
@@ -225,8 +219,7 @@ def _video_row(video_id: str, batch: str, source: Row, hashing: _Hashing) -> Row
             with opened(source) as path:
                 found = probe_apart(path, hashing.limits)
         except (ChangedSinceScanError, OSError) as error:
-            changed = isinstance(error, ChangedSinceScanError)
-            hashing.unreadable[video_id] = CHANGED if changed else f"{UNREADABLE}: {first_line(error)}"
+            hashing.unreadable[video_id] = why_unread(error)
             found = failed(hashing.unreadable[video_id])
     return row | asdict(found)
 
